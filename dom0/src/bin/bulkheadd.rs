@@ -1,0 +1,2 @@
+//! bulkheadd.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Bare-metal entry of firewallvm.
+fn main() {}

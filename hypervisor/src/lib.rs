@@ -1,0 +1,1 @@
+//! One process, one domain: the virtual machine monitor.

@@ -1,0 +1,2 @@
+//! bulkhead-vmm.
+fn main() {}

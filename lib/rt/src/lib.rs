@@ -1,0 +1,2 @@
+//! Unikernel runtime.
+#![no_std]

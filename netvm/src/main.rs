@@ -1,0 +1,2 @@
+//! Bare-metal entry of netvm.
+fn main() {}

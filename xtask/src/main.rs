@@ -1,0 +1,2 @@
+//! Build and lab tooling.
+fn main() {}
