@@ -1,0 +1,199 @@
+//! One end of a link: the two halves, the doorbell, and the fault that ends it.
+
+use crate::{
+    Armed, BadGeometry, Counters, Doorbell, Geometry, Meta, PeerFault, SendError,
+    layout::{IDENTITY, Word},
+    record,
+    recv::Receiver,
+    send::Sender,
+    shared::{ReadOnly, Writable, fence},
+    wakeup::{NEVER, passes},
+};
+
+/// One end of a link.
+///
+/// A burst is: any number of [`recv`](Self::recv), then [`release`](Self::release); any number of
+/// [`send`](Self::send), then [`publish`](Self::publish). Before sleeping, [`arm`](Self::arm).
+#[derive(Debug)]
+pub struct Link<D> {
+    tx: Writable,
+    rx: ReadOnly,
+    sender: Sender,
+    receiver: Receiver,
+    doorbell: D,
+    fault: Option<PeerFault>,
+    counters: Counters,
+}
+
+impl<D: Doorbell> Link<D> {
+    /// Initialises the region that this end writes, `epoch` last; the peer may come up before or after.
+    ///
+    /// `epoch` is the generation that both ends were told; regions of another one are ignored. Regions must be
+    /// fresh (all zero) for every epoch.
+    ///
+    /// # Errors
+    /// [`BadGeometry`] when the ring's size is unusable or a region is shorter than it.
+    pub fn new(
+        geometry: Geometry,
+        tx: Writable,
+        rx: ReadOnly,
+        epoch: u64,
+        doorbell: D,
+    ) -> Result<Self, BadGeometry> {
+        let geometry = geometry.checked()?;
+        if tx.len() < geometry.region_len() || rx.len() < geometry.region_len() {
+            return Err(BadGeometry);
+        }
+        tx.store(Word::Identity, IDENTITY);
+        tx.store(Word::Produced, 0);
+        tx.store(Word::Consumed, 0);
+        tx.store(Word::DataEvent, 0);
+        tx.store(Word::SpaceEvent, NEVER);
+        tx.store(Word::Epoch, epoch);
+        Ok(Self {
+            tx,
+            rx,
+            sender: Sender::new(geometry),
+            receiver: Receiver::new(geometry, epoch),
+            doorbell,
+            fault: None,
+            counters: Counters::default(),
+        })
+    }
+
+    /// Stages one record whose payload is `parts` one after the other. The peer sees it after [`Self::publish`].
+    ///
+    /// # Errors
+    /// [`SendError::Full`] when there is no room now, [`SendError::TooLong`] when there never will be,
+    /// [`SendError::BadMeta`] when `meta` points outside the payload.
+    #[inline]
+    pub fn send(&mut self, meta: &Meta, parts: &[&[u8]]) -> Result<(), SendError> {
+        let payload = parts.iter().map(|part| part.len()).sum();
+        let len = self.sender.check(meta, payload)?;
+        match self.sender.reserve(&self.rx, payload) {
+            Ok(true) if self.fault.is_none() => {}
+            Ok(_) => {
+                self.counters.full += 1;
+                return Err(SendError::Full);
+            }
+            Err(fault) => {
+                self.fail(fault);
+                return Err(SendError::Full);
+            }
+        }
+        self.sender.stage(&mut self.tx, record::encode(meta, len), payload, parts);
+        self.counters.sent += 1;
+        Ok(())
+    }
+
+    /// Shows the peer every record staged so far, and rings if it asked for that. End of a burst.
+    #[inline]
+    pub fn publish(&mut self) {
+        if let Some((old, new)) = self.sender.publish(&self.tx) {
+            self.notify(Word::DataEvent, old, new);
+        }
+    }
+
+    /// Copies the next record into `buffer` and returns its metadata and length; `None` when there is none.
+    ///
+    /// A record longer than `buffer` is skipped and counted; [`crate::MAX_PAYLOAD`] bytes take any record.
+    ///
+    /// # Errors
+    /// The peer's fault, now and at every later call: give the link up until there is a new epoch.
+    #[inline]
+    pub fn recv(&mut self, buffer: &mut [u8]) -> Result<Option<(Meta, usize)>, PeerFault> {
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
+        match self.receiver.next(&self.rx, buffer) {
+            Ok(None) => Ok(None),
+            Ok(record) => {
+                self.counters.received += 1;
+                Ok(record)
+            }
+            Err(fault) => {
+                self.fail(fault);
+                Err(fault)
+            }
+        }
+    }
+
+    /// Gives the room of every record received so far back to the peer, and rings if it waits for room.
+    #[inline]
+    pub fn release(&mut self) {
+        if let Some((old, new)) = self.receiver.release(&self.tx) {
+            self.notify(Word::SpaceEvent, old, new);
+        }
+    }
+
+    /// Ends the burst ([`publish`](Self::publish), [`release`](Self::release)), asks for the doorbell and looks
+    /// once more. [`Armed::Sleep`] means that the doorbell will ring at the next record, and, if a `send` found
+    /// the link full, when room has come free.
+    pub fn arm(&mut self) -> Armed {
+        self.publish();
+        self.release();
+        if self.fault.is_some() {
+            return Armed::Pending;
+        }
+        self.tx.store(Word::DataEvent, self.receiver.cursor());
+        if let Some(threshold) = self.sender.space_threshold() {
+            self.tx.store(Word::SpaceEvent, threshold);
+        }
+        fence();
+        let pending =
+            self.receiver.refresh(&self.rx).and_then(|data| Ok(self.sender.room_came(&self.rx)? || data));
+        match pending {
+            Ok(false) => Armed::Sleep,
+            Ok(true) => Armed::Pending,
+            Err(fault) => {
+                self.fail(fault);
+                Armed::Pending
+            }
+        }
+    }
+
+    /// Whether a record with `payload` bytes would find room now; if not, [`Self::arm`] waits for it.
+    pub fn has_room(&mut self, payload: usize) -> bool {
+        match self.sender.reserve(&self.rx, payload) {
+            Ok(room) => room && self.fault.is_none(),
+            Err(fault) => {
+                self.fail(fault);
+                false
+            }
+        }
+    }
+
+    /// Whether the peer has come up with this link's epoch, as far as [`Self::recv`] or [`Self::arm`] looked.
+    pub fn peer_seen(&self) -> bool {
+        self.receiver.seen()
+    }
+
+    /// The fault that ended this link, if any.
+    pub fn fault(&self) -> Option<PeerFault> {
+        self.fault
+    }
+
+    /// Totals since this end was made.
+    pub fn counters(&self) -> Counters {
+        Counters { oversized: self.receiver.oversized, ..self.counters }
+    }
+
+    #[inline]
+    fn notify(&mut self, threshold: Word, old: u64, new: u64) {
+        fence();
+        if passes(self.rx.load(threshold), old, new) {
+            self.counters.rings += 1;
+            self.doorbell.ring();
+        } else {
+            self.counters.rings_suppressed += 1;
+        }
+    }
+
+    #[cold]
+    fn fail(&mut self, fault: PeerFault) {
+        if self.fault.is_none() {
+            self.fault = Some(fault);
+            self.counters.faults += 1;
+        }
+    }
+}

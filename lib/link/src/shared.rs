@@ -1,0 +1,177 @@
+//! The only access to memory that a peer can change under our feet. `unsafe` is allowed in this file alone.
+//!
+//! No reference into a region is ever made: words are atomics, payloads are copied by instructions that the
+//! compiler cannot see through, so that it can neither repeat a load nor move it behind a check. Every access
+//! is bounded; one that is not within the region does nothing.
+#![expect(unsafe_code, reason = "raw shared memory is reached here and nowhere else")]
+
+use core::{
+    ptr::NonNull,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use crate::{
+    layout::{HEADER_LEN, RECORD_ALIGN, Word},
+    record::Header,
+};
+
+/// Orders our index or threshold before the load of the peer's; see `wakeup`.
+#[inline]
+pub(crate) fn fence() {
+    core::sync::atomic::fence(Ordering::SeqCst);
+}
+
+/// The region that this end writes and the peer reads.
+#[derive(Debug)]
+pub struct Writable(Region);
+
+/// The region that the peer writes at any moment; nothing here writes to it.
+#[derive(Debug)]
+pub struct ReadOnly(Region);
+
+impl Writable {
+    /// Takes over a region of `len` bytes at `ptr`.
+    ///
+    /// # Safety
+    /// Until the returned value is dropped, `len` bytes at `ptr` must be mapped readable and writable, in
+    /// memory of which this program holds no Rust reference and which nobody can take away (a sealed memfd, a
+    /// window of the link device). `ptr` must be aligned to 4096 bytes. No other `Writable` may overlap.
+    #[must_use]
+    pub unsafe fn new(ptr: NonNull<u8>, len: usize) -> Self {
+        Self(Region { base: ptr, len })
+    }
+
+    /// Bytes of the region.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len
+    }
+
+    /// Stores a word; everything written before is visible to who loads it.
+    #[inline]
+    pub(crate) fn store(&self, word: Word, value: u64) {
+        if let Some(word) = self.0.word(word as usize) {
+            word.store(value, Ordering::Release);
+        }
+    }
+
+    /// Writes a record's header at `offset` of the data.
+    #[inline]
+    pub(crate) fn write_header(&mut self, offset: usize, header: Header) {
+        let at = HEADER_LEN + offset;
+        if let (Some(first), Some(second)) = (self.0.word(at), self.0.word(at + 8)) {
+            first.store(header[0], Ordering::Relaxed);
+            second.store(header[1], Ordering::Relaxed);
+        }
+    }
+
+    /// Copies `bytes` to `offset` of the data.
+    #[inline]
+    pub(crate) fn write(&mut self, offset: usize, bytes: &[u8]) {
+        if let Some(to) = self.0.data(offset, bytes.len()) {
+            // SAFETY: `to` has room for `bytes.len()` bytes inside the region, and `bytes` is private memory.
+            unsafe { copy(bytes.as_ptr(), to.as_ptr(), bytes.len()) }
+        }
+    }
+}
+
+impl ReadOnly {
+    /// Takes over a region of `len` bytes at `ptr`.
+    ///
+    /// # Safety
+    /// Until the returned value is dropped, `len` bytes at `ptr` must be mapped readable, in memory of which
+    /// this program holds no Rust reference and which nobody can take away (a sealed memfd, a window of the
+    /// link device). `ptr` must be aligned to 4096 bytes. The content may change at any time.
+    #[must_use]
+    pub unsafe fn new(ptr: NonNull<u8>, len: usize) -> Self {
+        Self(Region { base: ptr, len })
+    }
+
+    /// Bytes of the region.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len
+    }
+
+    /// Loads a word once; what its writer wrote before is visible after.
+    #[inline]
+    pub(crate) fn load(&self, word: Word) -> u64 {
+        self.0.word(word as usize).map_or(0, |word| word.load(Ordering::Acquire))
+    }
+
+    /// Copies a record's header at `offset` of the data; each byte is loaded once.
+    #[inline]
+    pub(crate) fn read_header(&self, offset: usize) -> Header {
+        let at = HEADER_LEN + offset;
+        match (self.0.word(at), self.0.word(at + 8)) {
+            (Some(first), Some(second)) => [first.load(Ordering::Relaxed), second.load(Ordering::Relaxed)],
+            _ => [u64::MAX; 2],
+        }
+    }
+
+    /// Copies from `offset` of the data to `out`; each byte is loaded once.
+    #[inline]
+    pub(crate) fn read(&self, offset: usize, out: &mut [u8]) {
+        if let Some(from) = self.0.data(offset, out.len()) {
+            // SAFETY: `from` is followed by `out.len()` bytes of the region, and `out` is private memory.
+            unsafe { copy(from.as_ptr(), out.as_mut_ptr(), out.len()) }
+        }
+    }
+}
+
+/// Where a region lies. The base and length are private memory and never change.
+#[derive(Debug)]
+struct Region {
+    base: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: a region belongs to whoever holds it, on whichever thread; it is reached through atomics and copies
+// that expect concurrent change.
+unsafe impl Send for Region {}
+
+impl Region {
+    /// The word at `offset` bytes from the start of the region.
+    #[inline]
+    fn word(&self, offset: usize) -> Option<&AtomicU64> {
+        if !offset.is_multiple_of(8) || offset >= self.len || self.len - offset < 8 {
+            return None;
+        }
+        // SAFETY: in range and, as the base is aligned to a page, aligned; an atomic may be changed by others.
+        Some(unsafe { AtomicU64::from_ptr(self.base.as_ptr().add(offset).cast()) })
+    }
+
+    /// The address of `len` bytes at `offset` of the data, if they are within the region.
+    #[inline]
+    fn data(&self, offset: usize, len: usize) -> Option<NonNull<u8>> {
+        let data_len = self.len - HEADER_LEN.min(self.len);
+        if offset > data_len || len > data_len - offset {
+            return None;
+        }
+        // SAFETY: in range, see above.
+        Some(unsafe { self.base.add(HEADER_LEN + offset) })
+    }
+}
+
+/// Copies `len` bytes, of which one side may be changing. Opaque to the compiler: what was copied stays what
+/// it was, and no byte of the source is loaded a second time.
+///
+/// # Safety
+/// `from` must be readable and `to` writable for `len` bytes, and they must not overlap.
+#[inline]
+unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
+    // SAFETY: as the caller promised.
+    unsafe { core::ptr::copy_nonoverlapping(from, to, len) };
+    let _ = RECORD_ALIGN;
+    core::sync::atomic::compiler_fence(Ordering::SeqCst);
+}
+
+/// Both views of a fresh region of `len` bytes in this process, never freed. For tests, benches and host tools.
+#[cfg(any(test, feature = "host"))]
+pub(crate) fn leaked(len: usize) -> Result<(Writable, ReadOnly), crate::BadGeometry> {
+    let layout =
+        std::alloc::Layout::from_size_align(len.max(HEADER_LEN), 4096).map_err(|_| crate::BadGeometry)?;
+    // SAFETY: the layout is not empty.
+    let base = NonNull::new(unsafe { std::alloc::alloc_zeroed(layout) });
+    let base = base.unwrap_or_else(|| std::alloc::handle_alloc_error(layout));
+    // SAFETY: page-aligned memory of that length, never freed, reached only through these two views.
+    Ok(unsafe { (Writable::new(base, layout.size()), ReadOnly::new(base, layout.size())) })
+}
