@@ -1,2 +1,43 @@
-//! Build and lab tooling.
-fn main() {}
+//! `cargo xtask`: the lab machine and the two commands of the README.
+
+mod cache;
+mod cpio;
+mod initramfs;
+mod job;
+mod kernel;
+mod lab;
+mod machine;
+mod modules;
+mod packages;
+mod progress;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Builds, boots and tests Bulkhead.
+#[derive(Parser)]
+#[command(name = "xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs a command, or a shell, in an emulated machine with AMD-V, VT-d, an e1000e and a USB controller.
+    Lab(lab::LabArgs),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Lab(args) => lab::run(&args),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            progress::error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Files out of Debian packages, without installing anything.
+
+use crate::cache;
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// Runs a program to its end and returns what it wrote.
+///
+/// # Errors
+/// When it cannot be started, or ends with another status than 0: the message carries its last words.
+pub(crate) fn output(command: &mut Command) -> Result<Output> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {name}"))?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr);
+        let mut last: Vec<_> = text.lines().rev().take(6).collect();
+        last.reverse();
+        bail!("{name}: {}\n{}", output.status, last.join("\n"));
+    }
+    Ok(output)
+}
+
+/// Directory with the unpacked content of the newest `package` that apt knows.
+///
+/// # Errors
+/// When apt does not know the package, or the download fails.
+pub(crate) fn unpacked(package: &str) -> Result<PathBuf> {
+    let version = candidate(package)?;
+    let file_version = version.replace(':', "%3a");
+    let name = format!("{package}_{file_version}");
+    cache::artifact(&name, &format!("Debian package {package} {version}"), |tree| {
+        let downloads = tempfile::tempdir()?;
+        let wanted = format!("{package}={version}");
+        // apt otherwise warns that its sandbox user cannot write into the directory.
+        let apt = ["-q", "-o", "APT::Sandbox::User=root", "download"];
+        output(Command::new("apt-get").args(apt).arg(&wanted).current_dir(downloads.path()))?;
+        let deb = fs::read_dir(downloads.path())?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
+            .with_context(|| format!("apt-get download {wanted} left no .deb"))?;
+        output(Command::new("dpkg-deb").arg("-x").arg(deb).arg(tree))?;
+        Ok(())
+    })
+}
+
+/// The version of `package` that would be installed.
+fn candidate(package: &str) -> Result<String> {
+    let shown = output(Command::new("apt-cache").args(["policy", package]).env("LC_ALL", "C"))?;
+    let text = String::from_utf8_lossy(&shown.stdout);
+    let version = text.lines().find_map(|line| line.trim().strip_prefix("Candidate: "));
+    match version {
+        Some(version) if version != "(none)" => Ok(version.to_owned()),
+        _ => bail!("apt does not know the package {package}: is this Debian, and was `apt-get update` run?"),
+    }
+}
+
+/// The first dependency of a meta-package whose name starts with `prefix`.
+///
+/// # Errors
+/// When there is none.
+pub(crate) fn dependency(package: &str, prefix: &str) -> Result<String> {
+    let shown = output(Command::new("apt-cache").args(["depends", package]).env("LC_ALL", "C"))?;
+    let text = String::from_utf8_lossy(&shown.stdout);
+    text.lines()
+        .filter_map(|line| line.trim().strip_prefix("Depends: "))
+        .find(|name| name.starts_with(prefix))
+        .map(str::to_owned)
+        .with_context(|| format!("package {package} depends on nothing named {prefix}*"))
+}
+
+/// `dir`'s only entry whose name starts with `prefix`.
+///
+/// # Errors
+/// When there is none.
+pub(crate) fn entry(dir: &Path, prefix: &str) -> Result<PathBuf> {
+    fs::read_dir(dir)
+        .with_context(|| format!("cannot read {}", dir.display()))?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix)))
+        .with_context(|| format!("no {prefix}* in {}", dir.display()))
+}
