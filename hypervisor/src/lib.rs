@@ -1,1 +1,2 @@
 //! One process, one domain: the virtual machine monitor.
+pub mod virtio;

@@ -1,0 +1,148 @@
+//! A virtqueue whose driver is not trusted.
+//!
+//! Here: the only way devices take requests and give them back, over the `virtio-queue` crate. What that
+//! crate ends silently (a torn chain, a runaway index) is a [`QueueFault`] here, so no device can spin on
+//! it. Not here: meaning of requests.
+
+use super::chain::{Chain, WriteOnly};
+use std::num::Wrapping;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use virtio_bindings::bindings::virtio_ring::VRING_AVAIL_F_NO_INTERRUPT;
+use virtio_queue::{Queue, QueueOwnedT, QueueT};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+
+/// Memory of the guest.
+pub type GuestRam = GuestMemoryMmap;
+
+/// What a driver did wrong with a queue; the device stops and asks to be reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QueueFault {
+    /// More requests announced than the queue has room for.
+    #[error("available index runs ahead of the queue")]
+    AvailableIndex,
+    /// A chain that loops, leaves its table, or ends in the middle.
+    #[error("torn or looping descriptor chain")]
+    TornChain,
+    /// More descriptors than any announced limit allows.
+    #[error("too many descriptors in a chain")]
+    TooManySegments,
+    /// A readable descriptor after a writable one, or the wrong kind for the queue.
+    #[error("descriptor in the wrong direction")]
+    Direction,
+    /// Shorter than the device's smallest request.
+    #[error("chain too short for a request")]
+    TooShort,
+    /// An address that is not RAM.
+    #[error("address outside of memory")]
+    Address,
+}
+
+/// A configured, running queue.
+#[derive(Debug)]
+pub struct VirtQueue {
+    queue: Queue,
+    memory: Arc<GuestRam>,
+    /// Whether anything was given back since the driver was last considered for an interrupt.
+    news: bool,
+}
+
+impl VirtQueue {
+    /// Takes over a queue that the transport has configured; the driver cannot change it any more.
+    #[must_use]
+    pub fn new(queue: Queue, memory: Arc<GuestRam>) -> Option<Self> {
+        queue.is_valid(memory.as_ref()).then_some(Self { queue, memory, news: false })
+    }
+
+    /// Memory that the chains point into.
+    #[must_use]
+    pub fn memory(&self) -> &Arc<GuestRam> {
+        &self.memory
+    }
+
+    /// Takes the next request into `chain`; false when there is none.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the ring or the chain; the queue must not be used again.
+    pub fn pop(&mut self, chain: &mut Chain) -> Result<bool, QueueFault> {
+        let memory: &GuestRam = &self.memory;
+        let mut iter = self.queue.iter(memory).map_err(|_| QueueFault::AvailableIndex)?;
+        let Some(mut descriptors) = iter.next() else {
+            return if self.pending()? { Err(QueueFault::Address) } else { Ok(false) };
+        };
+        chain.restart(descriptors.head_index());
+        // An empty chain is torn as well: the head could not be read.
+        let mut torn = true;
+        for descriptor in descriptors.by_ref() {
+            let direction = if descriptor.is_write_only() { WriteOnly::Yes } else { WriteOnly::No };
+            chain.add(descriptor.addr(), descriptor.len(), direction)?;
+            torn = descriptor.has_next();
+        }
+        if torn { Err(QueueFault::TornChain) } else { Ok(true) }
+    }
+
+    /// Puts the last `count` popped requests back, to be popped again later.
+    pub fn unpop(&mut self, count: u16) {
+        self.queue.set_next_avail((Wrapping(self.queue.next_avail()) - Wrapping(count)).0);
+    }
+
+    /// Gives a request back with the number of bytes written to it.
+    ///
+    /// # Errors
+    /// [`QueueFault::Address`] when the used ring cannot be written.
+    pub fn push(&mut self, head: u16, written: usize) -> Result<(), QueueFault> {
+        let written = u32::try_from(written).unwrap_or(u32::MAX);
+        self.news = true;
+        self.queue.add_used(self.memory.as_ref(), head, written).map_err(|_| QueueFault::Address)
+    }
+
+    /// Whether requests wait.
+    ///
+    /// # Errors
+    /// [`QueueFault::Address`] when the available ring cannot be read.
+    pub fn pending(&self) -> Result<bool, QueueFault> {
+        let index = self.queue.avail_idx(self.memory.as_ref(), Ordering::Acquire);
+        Ok(index.map_err(|_| QueueFault::Address)?.0 != self.queue.next_avail())
+    }
+
+    /// Asks the driver not to notify for now.
+    ///
+    /// # Errors
+    /// [`QueueFault::Address`] when the used ring cannot be written.
+    pub fn mute(&mut self) -> Result<(), QueueFault> {
+        self.queue.disable_notification(self.memory.as_ref()).map_err(|_| QueueFault::Address)
+    }
+
+    /// Asks the driver to notify, then looks again: true when requests came in between.
+    ///
+    /// # Errors
+    /// [`QueueFault::Address`] when the rings cannot be reached.
+    pub fn listen(&mut self) -> Result<bool, QueueFault> {
+        self.queue.enable_notification(self.memory.as_ref()).map_err(|_| QueueFault::Address)
+    }
+
+    /// Whether the driver wants an interrupt for what was pushed since the last call.
+    ///
+    /// # Errors
+    /// [`QueueFault::Address`] when the available ring cannot be read.
+    pub fn wants_interrupt(&mut self) -> Result<bool, QueueFault> {
+        if !std::mem::take(&mut self.news) {
+            return Ok(false);
+        }
+        let needed = self.queue.needs_notification(self.memory.as_ref());
+        if !needed.map_err(|_| QueueFault::Address)? {
+            return Ok(false);
+        }
+        if self.queue.event_idx_enabled() {
+            return Ok(true);
+        }
+        let flags: u16 = self
+            .memory
+            .load(GuestAddress(self.queue.avail_ring()), Ordering::Relaxed)
+            .map_err(|_| QueueFault::Address)?;
+        Ok(u32::from(u16::from_le(flags)) & VRING_AVAIL_F_NO_INTERRUPT == 0)
+    }
+}
+
+#[cfg(test)]
+mod tests;
