@@ -156,6 +156,7 @@ pub enum NetToFirewall {
 
 /// From any driver domain to dom0.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "a domain has no allocator to box with; one message at a time")]
 pub enum FromDomain {
     /// First message after every start.
     Hello {
