@@ -1,0 +1,70 @@
+use super::*;
+use crate::domain::{check, file};
+use insta::assert_snapshot;
+
+fn domains(files: &[(&str, &str)]) -> Domains {
+    let read = |(name, text): &(&str, &str)| {
+        let domain = file::parse(Path::new(&format!("/d/{name}.toml")), text).unwrap();
+        (domain.name.clone(), domain)
+    };
+    let domains = files.iter().map(read).collect();
+    check::all(&domains).unwrap();
+    domains
+}
+
+const NET: &str = "kind = \"netvm\"\ndevices = [\"01:00.0\"]\nautostart = true\n";
+const FW: &str = "kind = \"firewallvm\"\nnetvm = \"sys-net\"\n";
+const APP: &str = "kind = \"appvm\"\nkernel = \"/boot/vmlinuz\"\ninitrd = \"/boot/initrd\"\ncmdline = \"root=/dev/vda\"\n\
+                   netvm = \"sys-firewall\"\n[[disks]]\nimage = \"/root.img\"\nmode = \"volatile\"\n";
+
+#[test]
+fn chain_with_two_clients() {
+    let all = domains(&[("work", APP), ("sys-net", NET), ("personal", APP), ("sys-firewall", FW)]);
+    assert_snapshot!(plan(&all, Path::new("/usr/lib/bulkhead"), &mut Numbering::default()));
+}
+
+#[test]
+fn offline_appvm_and_tap() {
+    let vault = "kind = \"appvm\"\nkernel = \"/boot/vmlinuz\"\nid = 9\n";
+    let net =
+        "kind = \"netvm\"\ntap = \"tap0\"\n[nic]\nipv4 = { address = \"192.0.2.5/24\" }\nipv6 = \"off\"\n";
+    let all = domains(&[("vault", vault), ("sys-net", net)]);
+    assert_snapshot!(plan(&all, Path::new("/lib"), &mut Numbering::default()));
+}
+
+#[test]
+fn a_new_domain_moves_nobody() {
+    let mut numbering = Numbering::default();
+    let before = domains(&[("sys-net", NET), ("sys-firewall", FW), ("work", APP)]);
+    let _ = plan(&before, Path::new("/lib"), &mut numbering);
+    let seat = numbering.seat(&"work".parse().unwrap()).cloned();
+    let after = domains(&[("sys-net", NET), ("sys-firewall", FW), ("work", APP), ("anon", APP)]);
+    let _ = plan(&after, Path::new("/lib"), &mut numbering);
+    assert_eq!(numbering.seat(&"work".parse().unwrap()).cloned(), seat);
+    let anon = numbering.seat(&"anon".parse().unwrap()).unwrap();
+    assert_eq!((anon.number, anon.port), (2, 3));
+}
+
+#[test]
+fn fixed_number_wins_over_a_given_one() {
+    let mut numbering = Numbering::default();
+    let _ = plan(
+        &domains(&[("sys-net", NET), ("sys-firewall", FW), ("work", APP)]),
+        Path::new("/lib"),
+        &mut numbering,
+    );
+    let fixed = format!("id = 1\n{APP}");
+    let all = domains(&[("sys-net", NET), ("sys-firewall", FW), ("work", APP), ("anon", &fixed)]);
+    let _ = plan(&all, Path::new("/lib"), &mut numbering);
+    assert_eq!(numbering.seat(&"anon".parse().unwrap()).unwrap().number, 1);
+    assert_eq!(numbering.seat(&"work".parse().unwrap()).unwrap().number, 2);
+}
+
+#[test]
+fn chains_and_what_is_below() {
+    let all = domains(&[("work", APP), ("sys-net", NET), ("sys-firewall", FW)]);
+    let plan = plan(&all, Path::new("/lib"), &mut Numbering::default());
+    let names = |list: Vec<Name>| list.iter().map(Name::to_string).collect::<Vec<_>>();
+    assert_eq!(names(plan.chain(&"work".parse().unwrap())), ["sys-net", "sys-firewall", "work"]);
+    assert_eq!(names(plan.below(&"sys-net".parse().unwrap())), ["sys-firewall", "work"]);
+}
