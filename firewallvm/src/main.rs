@@ -1,2 +1,10 @@
 //! Bare-metal entry of firewallvm.
-fn main() {}
+#![no_std]
+#![no_main]
+
+rt::entry!(main);
+
+fn main(machine: rt::Machine) -> ! {
+    log::info!("firewallvm up, command line {:?}", machine.cmdline());
+    rt::exit(0)
+}

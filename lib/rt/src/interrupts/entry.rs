@@ -1,0 +1,118 @@
+//! Entry code for the 256 vectors: saves every register that Rust may change, calls the handler, returns.
+
+use core::arch::naked_asm;
+
+/// What is on the stack when the handler runs, lowest address first, from the vector's mark on.
+#[repr(C)]
+#[derive(Debug)]
+pub(super) struct Frame {
+    registers: [u64; 15],
+    /// Return address of the vector's `call`: tells the vector.
+    mark: u64,
+    /// Error code, or 0 for vectors that have none.
+    pub(super) error: u64,
+    /// Where it happened.
+    pub(super) rip: u64,
+}
+
+/// Bytes per vector in [`stubs`].
+const STUB: u64 = 8;
+/// Bytes of a stub up to the end of its `call`.
+const CALL_END: u64 = 7;
+
+/// The address of the entry code for `vector`.
+pub(super) fn address(vector: u8) -> u64 {
+    stubs as *const () as u64 + STUB * u64::from(vector)
+}
+
+/// 256 entries of 8 bytes: push a zero where the processor pushes no error code (a 2-byte no-op where it
+/// does), then call [`common`].
+#[unsafe(naked)]
+extern "C" fn stubs() {
+    naked_asm!(
+        ".macro bulkhead_plain n",
+        ".rept \\n",
+        ".byte 0x6A, 0x00",
+        "call {common}",
+        ".byte 0x90",
+        ".endr",
+        ".endm",
+        ".macro bulkhead_error n",
+        ".rept \\n",
+        ".byte 0x66, 0x90",
+        "call {common}",
+        ".byte 0x90",
+        ".endr",
+        ".endm",
+        "bulkhead_plain 8",  // 0..=7
+        "bulkhead_error 1",  // 8 double fault
+        "bulkhead_plain 1",  // 9
+        "bulkhead_error 5",  // 10..=14
+        "bulkhead_plain 2",  // 15, 16
+        "bulkhead_error 1",  // 17 alignment check
+        "bulkhead_plain 3",  // 18..=20
+        "bulkhead_error 1",  // 21 control protection
+        "bulkhead_plain 7",  // 22..=28
+        "bulkhead_error 2",  // 29 VMM communication, 30 security
+        "bulkhead_plain 225", // 31..=255
+        ".purgem bulkhead_plain",
+        ".purgem bulkhead_error",
+        common = sym common,
+    )
+}
+
+/// Saves, calls [`handle`], restores, returns. Stack on entry: mark, error code, RIP, CS, RFLAGS, RSP, SS.
+#[unsafe(naked)]
+extern "C" fn common() {
+    naked_asm!(
+        "push rax",
+        "push rbx",
+        "push rcx",
+        "push rdx",
+        "push rsi",
+        "push rdi",
+        "push rbp",
+        "push r8",
+        "push r9",
+        "push r10",
+        "push r11",
+        "push r12",
+        "push r13",
+        "push r14",
+        "push r15",
+        "mov rdi, rsp",
+        "mov rbp, rsp",
+        "cld",
+        "sub rsp, 528",
+        "and rsp, -16",
+        "fxsave64 [rsp]",
+        "mov dword ptr [rsp + 512], 0x1F80",
+        "ldmxcsr [rsp + 512]",
+        "call {handle}",
+        "fxrstor64 [rsp]",
+        "mov rsp, rbp",
+        "pop r15",
+        "pop r14",
+        "pop r13",
+        "pop r12",
+        "pop r11",
+        "pop r10",
+        "pop r9",
+        "pop r8",
+        "pop rbp",
+        "pop rdi",
+        "pop rsi",
+        "pop rdx",
+        "pop rcx",
+        "pop rbx",
+        "pop rax",
+        "add rsp, 16",
+        "iretq",
+        handle = sym handle,
+    )
+}
+
+extern "C" fn handle(frame: &Frame) {
+    let vector = frame.mark.wrapping_sub(address(0) + CALL_END) / STUB;
+    super::dispatch(u8::try_from(vector).unwrap_or(super::SPURIOUS), frame);
+}
