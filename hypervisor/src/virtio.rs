@@ -11,6 +11,7 @@ pub mod counters;
 pub mod device;
 pub mod queue;
 pub mod rng;
+pub mod vsock;
 pub mod worker;
 
 #[cfg(test)]

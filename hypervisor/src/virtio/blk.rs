@@ -13,7 +13,7 @@ use super::config_space::ConfigSpace;
 use super::counters::{Counter, Registry};
 use super::device::{Device, Kind, Session};
 use super::queue::QueueFault;
-use super::worker::{Backend, Next, Poller, Stage, Token, Worker, notifiers};
+use super::worker::{Backend, Next, Poller, Ready, Stage, Worker, notifiers};
 use disk::Disk;
 use request::{Job, MAX_RANGE_SECTORS, MAX_RANGES, Outcome, PIECE};
 use std::io;
@@ -116,7 +116,7 @@ impl Backend for Blk {
     fn stop(&mut self, _poller: &Poller) {}
     fn command(&mut self, (): (), _stage: &mut Stage) {}
 
-    fn run(&mut self, stage: &mut Stage, _ready: &[Token]) -> Result<Next, QueueFault> {
+    fn run(&mut self, stage: &mut Stage, _ready: &[Ready]) -> Result<Next, QueueFault> {
         let Some(session) = stage.session.as_mut() else { return Ok(Next::Wait) };
         let Some(Some(queue)) = session.queues.first_mut() else { return Ok(Next::Wait) };
         queue.mute()?;

@@ -21,6 +21,15 @@ pub const OWN: Token = 0x1_0000;
 
 const EVENTS: usize = 32;
 
+/// A descriptor that woke the thread.
+#[derive(Clone, Copy, Debug)]
+pub struct Ready {
+    /// Which one.
+    pub token: Token,
+    /// Why.
+    pub events: EventSet,
+}
+
 /// What to do after a round of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
@@ -45,7 +54,7 @@ pub trait Backend: Send + 'static {
     ///
     /// # Errors
     /// A [`QueueFault`] ends the session and asks the driver for a reset.
-    fn run(&mut self, stage: &mut Stage, ready: &[Token]) -> Result<Next, QueueFault>;
+    fn run(&mut self, stage: &mut Stage, ready: &[Ready]) -> Result<Next, QueueFault>;
 }
 
 /// Where a back end plays: the session, if there is one, and the set of descriptors waited for.
@@ -191,7 +200,7 @@ impl<B: Backend> Thread<B> {
             };
             ready.clear();
             for event in &events[..count] {
-                self.note(event.data(), &mut ready);
+                self.note(Ready { token: event.data(), events: event.event_set() }, &mut ready);
             }
             next = match self.backend.run(&mut self.stage, &ready) {
                 Ok(next) => next,
@@ -200,15 +209,15 @@ impl<B: Backend> Thread<B> {
         }
     }
 
-    fn note(&mut self, token: Token, ready: &mut Vec<Token>) {
-        if token == MAILBOX {
+    fn note(&mut self, one: Ready, ready: &mut Vec<Ready>) {
+        if one.token == MAILBOX {
             let _ = self.bell.read();
             self.open_mailbox();
         } else {
-            if let Some(fd) = usize::try_from(token).ok().and_then(|index| self.notify.get(index)) {
+            if let Some(fd) = usize::try_from(one.token).ok().and_then(|index| self.notify.get(index)) {
                 let _ = fd.read();
             }
-            ready.push(token);
+            ready.push(one);
         }
     }
 
