@@ -35,6 +35,8 @@ mod wakeup;
 
 #[cfg(all(test, not(loom)))]
 mod tests;
+#[cfg(all(test, loom))]
+mod tests_loom;
 
 pub use counters::Counters;
 pub use fault::{BadGeometry, PeerFault, SendError};

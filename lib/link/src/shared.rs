@@ -11,7 +11,7 @@ use core::{
 };
 
 use crate::{
-    layout::{HEADER_LEN, RECORD_ALIGN, Word},
+    layout::{HEADER_LEN, Word},
     record::Header,
 };
 
@@ -151,17 +151,151 @@ impl Region {
     }
 }
 
-/// Copies `len` bytes, of which one side may be changing. Opaque to the compiler: what was copied stays what
-/// it was, and no byte of the source is loaded a second time.
+/// Copies `len` bytes, of which one side may be changing.
+///
+/// Opaque to the compiler: the copy is complete before anything looks at it, and nothing is loaded from the
+/// source afterwards. Short and long copies end with a block that overlaps the one before.
 ///
 /// # Safety
 /// `from` must be readable and `to` writable for `len` bytes, and they must not overlap.
 #[inline]
 unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
-    // SAFETY: as the caller promised.
-    unsafe { core::ptr::copy_nonoverlapping(from, to, len) };
-    let _ = RECORD_ALIGN;
-    core::sync::atomic::compiler_fence(Ordering::SeqCst);
+    // SAFETY: every block lies within the first `len` bytes of both sides.
+    unsafe {
+        match len {
+            64.. => {
+                for at in (0..len & !63).step_by(64) {
+                    block::copy_64(from.add(at), to.add(at));
+                }
+                if len & 63 != 0 {
+                    block::copy_64(from.add(len - 64), to.add(len - 64));
+                }
+            }
+            32..64 => both_ends(block::copy_32, from, to, (len, 32)),
+            16..32 => both_ends(block::copy_16, from, to, (len, 16)),
+            8..16 => both_ends(block::copy_8, from, to, (len, 8)),
+            _ => {
+                for at in 0..len {
+                    to.add(at).write_volatile(from.add(at).read_volatile());
+                }
+            }
+        }
+    }
+}
+
+/// Copies the first and the last `size` bytes of `len`.
+///
+/// # Safety
+/// As [`copy`], and `size <= len`.
+#[inline(always)]
+unsafe fn both_ends(
+    block: unsafe fn(*const u8, *mut u8),
+    from: *const u8,
+    to: *mut u8,
+    (len, size): (usize, usize),
+) {
+    // SAFETY: both blocks are within `len` bytes.
+    unsafe {
+        block(from, to);
+        block(from.add(len - size), to.add(len - size));
+    }
+}
+
+/// Blocks by SSE2, which every x86-64 processor has.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+mod block {
+    use core::arch::asm;
+
+    /// # Safety
+    /// 64 bytes at `from` must be readable and at `to` writable.
+    #[inline(always)]
+    pub(super) unsafe fn copy_64(from: *const u8, to: *mut u8) {
+        // SAFETY: touches those bytes and scratch registers only.
+        unsafe {
+            asm!(
+                "movups {a}, [{from}]",
+                "movups {b}, [{from} + 16]",
+                "movups {c}, [{from} + 32]",
+                "movups {d}, [{from} + 48]",
+                "movups [{to}], {a}",
+                "movups [{to} + 16], {b}",
+                "movups [{to} + 32], {c}",
+                "movups [{to} + 48], {d}",
+                from = in(reg) from, to = in(reg) to,
+                a = out(xmm_reg) _, b = out(xmm_reg) _, c = out(xmm_reg) _, d = out(xmm_reg) _,
+                options(nostack, preserves_flags),
+            );
+        }
+    }
+
+    /// # Safety
+    /// 32 bytes at `from` must be readable and at `to` writable.
+    #[inline(always)]
+    pub(super) unsafe fn copy_32(from: *const u8, to: *mut u8) {
+        // SAFETY: touches those bytes and scratch registers only.
+        unsafe {
+            asm!(
+                "movups {a}, [{from}]",
+                "movups {b}, [{from} + 16]",
+                "movups [{to}], {a}",
+                "movups [{to} + 16], {b}",
+                from = in(reg) from, to = in(reg) to, a = out(xmm_reg) _, b = out(xmm_reg) _,
+                options(nostack, preserves_flags),
+            );
+        }
+    }
+
+    /// # Safety
+    /// 16 bytes at `from` must be readable and at `to` writable.
+    #[inline(always)]
+    pub(super) unsafe fn copy_16(from: *const u8, to: *mut u8) {
+        // SAFETY: touches those bytes and a scratch register only.
+        unsafe {
+            asm!(
+                "movups {a}, [{from}]",
+                "movups [{to}], {a}",
+                from = in(reg) from, to = in(reg) to, a = out(xmm_reg) _,
+                options(nostack, preserves_flags),
+            );
+        }
+    }
+
+    /// # Safety
+    /// 8 bytes at `from` must be readable and at `to` writable.
+    #[inline(always)]
+    pub(super) unsafe fn copy_8(from: *const u8, to: *mut u8) {
+        // SAFETY: touches those bytes and a scratch register only.
+        unsafe {
+            asm!(
+                "mov {a}, [{from}]",
+                "mov [{to}], {a}",
+                from = in(reg) from, to = in(reg) to, a = out(reg) _,
+                options(nostack, preserves_flags),
+            );
+        }
+    }
+}
+
+/// Blocks byte by byte, for interpreters and other processors.
+#[cfg(not(all(target_arch = "x86_64", not(miri))))]
+mod block {
+    macro_rules! block {
+        ($name:ident, $len:literal) => {
+            /// # Safety
+            /// The block's bytes at `from` must be readable and at `to` writable.
+            #[inline(always)]
+            pub(super) unsafe fn $name(from: *const u8, to: *mut u8) {
+                for at in 0..$len {
+                    // SAFETY: within the block.
+                    unsafe { to.add(at).write_volatile(from.add(at).read_volatile()) }
+                }
+            }
+        };
+    }
+    block!(copy_64, 64);
+    block!(copy_32, 32);
+    block!(copy_16, 16);
+    block!(copy_8, 8);
 }
 
 /// Both views of a fresh region of `len` bytes in this process, never freed. For tests, benches and host tools.
