@@ -62,3 +62,25 @@ pub fn pair(geometry: Geometry, epoch: u64) -> Result<(Link<CountBell>, Link<Cou
     let b = Link::new(geometry, tx_b, rx_b, epoch, CountBell::default())?;
     Ok((a, b))
 }
+
+/// A peer that follows no rule: it writes what it likes where it likes in its region. For tests and fuzzing.
+#[derive(Debug)]
+pub struct Scribbler(shared::Writable);
+
+impl Scribbler {
+    /// Copies `bytes` to `offset` of the peer's region; nothing happens beyond its end.
+    pub fn write(&mut self, offset: usize, bytes: &[u8]) {
+        self.0.scribble(offset, bytes);
+    }
+}
+
+/// One end of a fresh link whose other end is a [`Scribbler`].
+///
+/// # Errors
+/// [`BadGeometry`] when the ring's size is unusable.
+pub fn scribbled(geometry: Geometry, epoch: u64) -> Result<(Link<CountBell>, Scribbler), BadGeometry> {
+    let geometry = geometry.checked()?;
+    let (tx, _) = shared::leaked(geometry.region_len())?;
+    let (peer, rx) = shared::leaked(geometry.region_len())?;
+    Ok((Link::new(geometry, tx, rx, epoch, CountBell::default())?, Scribbler(peer)))
+}

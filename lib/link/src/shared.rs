@@ -67,7 +67,18 @@ impl Writable {
     /// Copies `bytes` to `offset` of the data.
     #[inline]
     pub(crate) fn write(&mut self, offset: usize, bytes: &[u8]) {
-        if let Some(to) = self.0.data(offset, bytes.len()) {
+        if let Some(to) = self.0.bytes(HEADER_LEN + offset, bytes.len()) {
+            // SAFETY: `to` has room for `bytes.len()` bytes inside the region, and `bytes` is private memory.
+            unsafe { copy(bytes.as_ptr(), to.as_ptr(), bytes.len()) }
+        }
+    }
+}
+
+#[cfg(any(test, feature = "host"))]
+impl Writable {
+    /// Copies `bytes` anywhere into the region, as only a peer that follows no rule does.
+    pub(crate) fn scribble(&mut self, offset: usize, bytes: &[u8]) {
+        if let Some(to) = self.0.bytes(offset, bytes.len()) {
             // SAFETY: `to` has room for `bytes.len()` bytes inside the region, and `bytes` is private memory.
             unsafe { copy(bytes.as_ptr(), to.as_ptr(), bytes.len()) }
         }
@@ -110,7 +121,7 @@ impl ReadOnly {
     /// Copies from `offset` of the data to `out`; each byte is loaded once.
     #[inline]
     pub(crate) fn read(&self, offset: usize, out: &mut [u8]) {
-        if let Some(from) = self.0.data(offset, out.len()) {
+        if let Some(from) = self.0.bytes(HEADER_LEN + offset, out.len()) {
             // SAFETY: `from` is followed by `out.len()` bytes of the region, and `out` is private memory.
             unsafe { copy(from.as_ptr(), out.as_mut_ptr(), out.len()) }
         }
@@ -139,15 +150,14 @@ impl Region {
         Some(unsafe { AtomicU64::from_ptr(self.base.as_ptr().add(offset).cast()) })
     }
 
-    /// The address of `len` bytes at `offset` of the data, if they are within the region.
+    /// The address of `len` bytes at `offset` bytes from the start of the region, if they are within it.
     #[inline]
-    fn data(&self, offset: usize, len: usize) -> Option<NonNull<u8>> {
-        let data_len = self.len - HEADER_LEN.min(self.len);
-        if offset > data_len || len > data_len - offset {
+    fn bytes(&self, offset: usize, len: usize) -> Option<NonNull<u8>> {
+        if offset > self.len || len > self.len - offset {
             return None;
         }
         // SAFETY: in range, see above.
-        Some(unsafe { self.base.add(HEADER_LEN + offset) })
+        Some(unsafe { self.base.add(offset) })
     }
 }
 

@@ -54,3 +54,37 @@ fn refuses_what_the_peer_would_call_a_fault() {
     assert_eq!(a.send(&Meta::default(), &[&[0; 2033]]), Err(SendError::TooLong));
     a.send(&Meta::default(), &[&[0; 2032]]).unwrap();
 }
+
+#[test]
+fn wakes_a_blocked_sender_when_half_the_ring_is_free() {
+    let (mut a, mut b) = host::pair(SMALL, 1).unwrap();
+    let record = [0; 1008];
+    for _ in 0..4 {
+        a.send(&Meta::default(), &[&record]).unwrap();
+    }
+    assert_eq!(a.send(&Meta::default(), &[&record]), Err(SendError::Full));
+    assert_eq!(a.arm(), Armed::Sleep);
+    let mut buffer = [0; 1008];
+    for expected_rings in [0, 1, 1, 1] {
+        assert_eq!(b.recv(&mut buffer), Ok(Some((Meta::default(), 1008))));
+        b.release();
+        assert_eq!(b.counters().rings, expected_rings);
+    }
+    assert_eq!(a.arm(), Armed::Pending, "the awaited room came");
+    assert_eq!(a.arm(), Armed::Sleep, "once is enough: who gave the record up may sleep");
+}
+
+#[test]
+fn refuses_unusable_geometry() {
+    for data_len in [0, 1, 2048, 4097, 3 << 20, 1 << 29, u32::MAX] {
+        assert!(host::pair(Geometry { data_len }, 1).is_err(), "{data_len}");
+    }
+    assert!(Geometry::of_region(4096).is_err());
+    assert!(Geometry::of_region(0).is_err());
+    assert_eq!(Geometry::of_region(4096 + 256 * 1024), Ok(Geometry::DEFAULT));
+    assert_eq!(Geometry::DEFAULT.max_payload(), MAX_PAYLOAD);
+    assert_eq!(SMALL.max_payload(), 2032);
+}
+
+mod hostile;
+mod model;
