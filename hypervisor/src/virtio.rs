@@ -9,6 +9,7 @@ pub mod chain;
 pub mod config_space;
 pub mod counters;
 pub mod device;
+pub mod pci;
 pub mod queue;
 pub mod rng;
 pub mod vsock;

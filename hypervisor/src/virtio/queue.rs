@@ -65,11 +65,13 @@ impl VirtQueue {
     /// # Errors
     /// Whatever is wrong with the ring or the chain; the queue must not be used again.
     pub fn pop(&mut self, chain: &mut Chain) -> Result<bool, QueueFault> {
+        if !self.pending()? {
+            return Ok(false);
+        }
         let memory: &GuestRam = &self.memory;
         let mut iter = self.queue.iter(memory).map_err(|_| QueueFault::AvailableIndex)?;
-        let Some(mut descriptors) = iter.next() else {
-            return if self.pending()? { Err(QueueFault::Address) } else { Ok(false) };
-        };
+        // There was a request a moment ago: either the index went back or the entry cannot be read.
+        let mut descriptors = iter.next().ok_or(QueueFault::AvailableIndex)?;
         chain.restart(descriptors.head_index());
         // An empty chain is torn as well: the head could not be read.
         let mut torn = true;

@@ -159,7 +159,7 @@ impl Vsock {
     }
 
     /// Takes packets of the guest while replies have room.
-    fn from_guest(&mut self, queue: &mut VirtQueue) -> Result<(), QueueFault> {
+    fn take_packets(&mut self, queue: &mut VirtQueue) -> Result<(), QueueFault> {
         queue.mute()?;
         for _ in 0..BUDGET {
             if self.replies.len() >= MAX_REPLIES || !queue.pop(&mut self.chain)? {
@@ -211,7 +211,7 @@ impl Vsock {
     }
 
     /// Fills the guest's buffers with what is due. True when packets are left for want of a buffer.
-    fn to_guest(&mut self, queue: &mut VirtQueue) -> Result<bool, QueueFault> {
+    fn give_packets(&mut self, queue: &mut VirtQueue) -> Result<bool, QueueFault> {
         for _ in 0..BUDGET {
             if !self.wants_to_speak() {
                 return Ok(false);
@@ -308,8 +308,8 @@ impl Backend for Vsock {
         let [Some(to_guest), Some(from_guest), _] = session.queues.as_mut_slice() else {
             return Ok(Next::Wait);
         };
-        self.from_guest(from_guest)?;
-        let starved = self.to_guest(to_guest)?;
+        self.take_packets(from_guest)?;
+        let starved = self.give_packets(to_guest)?;
         let mut next = Next::Wait;
         if starved && to_guest.listen()? {
             next = Next::Again;

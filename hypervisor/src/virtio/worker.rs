@@ -8,7 +8,7 @@ use super::device::{Control, Session};
 use super::queue::QueueFault;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
@@ -162,6 +162,15 @@ impl<C: Send + 'static> Worker<C> {
     }
 }
 
+/// The thread ends with its last handle.
+impl<C> Drop for Worker<C> {
+    fn drop(&mut self) {
+        let (closed, _) = channel();
+        *self.mailbox.lock().unwrap_or_else(PoisonError::into_inner) = closed;
+        let _ = self.bell.write(1);
+    }
+}
+
 impl<C: Send + 'static> Control for Worker<C> {
     fn start(&self, session: Session) {
         self.post(Message::Start(session));
@@ -199,8 +208,12 @@ impl<B: Backend> Thread<B> {
                 }
             };
             ready.clear();
+            let mut open = true;
             for event in &events[..count] {
-                self.note(Ready { token: event.data(), events: event.event_set() }, &mut ready);
+                open &= self.note(Ready { token: event.data(), events: event.event_set() }, &mut ready);
+            }
+            if !open {
+                return;
             }
             next = match self.backend.run(&mut self.stage, &ready) {
                 Ok(next) => next,
@@ -209,20 +222,25 @@ impl<B: Backend> Thread<B> {
         }
     }
 
-    fn note(&mut self, one: Ready, ready: &mut Vec<Ready>) {
+    /// Takes note of one event; false when nobody can send messages any more.
+    fn note(&mut self, one: Ready, ready: &mut Vec<Ready>) -> bool {
         if one.token == MAILBOX {
             let _ = self.bell.read();
-            self.open_mailbox();
-        } else {
-            if let Some(fd) = usize::try_from(one.token).ok().and_then(|index| self.notify.get(index)) {
-                let _ = fd.read();
-            }
-            ready.push(one);
+            return self.open_mailbox();
         }
+        if let Some(fd) = usize::try_from(one.token).ok().and_then(|index| self.notify.get(index)) {
+            let _ = fd.read();
+        }
+        ready.push(one);
+        true
     }
 
-    fn open_mailbox(&mut self) {
-        while let Ok(message) = self.receiver.try_recv() {
+    fn open_mailbox(&mut self) -> bool {
+        loop {
+            let message = match self.receiver.try_recv() {
+                Ok(message) => message,
+                Err(nothing) => return nothing == TryRecvError::Empty,
+            };
             match message {
                 Message::Start(session) => {
                     self.backend.start(&session);
