@@ -1,5 +1,5 @@
-//! The initramfs of the lab machine: busybox, kernel modules, and the C library of this machine, so that
-//! programs built here run there.
+//! Two initramfs. The lab machine's: busybox, kernel modules, and the C library of this machine, so that
+//! programs built here run there. The AppVM's: busybox and what it takes to reach the root file system.
 
 use crate::cpio::Archive;
 use crate::kernel::Kernel;
@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const LAB_INIT: &str = include_str!("../guest/lab-init");
+const APPVM_INIT: &str = include_str!("../guest/appvm-init");
 
 /// Loaded before the job starts, in this order.
 const LAB_BOOT: &[&str] =
@@ -40,6 +41,22 @@ const LAB_MORE: &[&str] = &[
     "sd_mod",
 ];
 
+/// Loaded in an AppVM before its root file system is mounted. Debian's kernel has none of them built in.
+const APPVM_BOOT: &[&str] = &[
+    "virtio_pci",
+    "virtio_blk",
+    "ext4",
+    "crc32c_generic",
+    "crc32c_intel",
+    "virtio_net",
+    "virtio_rng",
+    "vsock",
+    "vmw_vsock_virtio_transport",
+];
+
+/// Within reach of `modprobe` in an AppVM's initramfs.
+const APPVM_MORE: &[&str] = &["overlay"];
+
 /// Builds the lab's initramfs, or finds it in the cache.
 ///
 /// # Errors
@@ -51,17 +68,39 @@ pub(crate) fn lab(kernel: &Kernel) -> Result<PathBuf> {
     let name = format!("lab-initramfs-{}.cpio", cache::key(&recipe));
     cache::artifact(&name, "lab initramfs", |path| {
         let mut archive = base(&busybox, LAB_INIT)?;
-        let wanted: Vec<_> = LAB_BOOT.iter().chain(LAB_MORE).copied().collect();
-        for (file, bytes) in modules::Set::collect(kernel, &wanted)?.files() {
-            archive.file(&format!("lib/modules/{}/{file}", kernel.version), &bytes);
-        }
-        archive.file("etc/boot-modules", LAB_BOOT.join("\n").as_bytes());
+        add_modules(&mut archive, kernel, LAB_BOOT, LAB_MORE)?;
         for (at, from, _) in &libraries {
             archive.file(at, &fs::read(from).with_context(|| format!("cannot read {}", from.display()))?);
         }
         fs::write(path, archive.finish())?;
         Ok(())
     })
+}
+
+/// Builds the AppVM's initramfs, or finds it in the cache.
+///
+/// # Errors
+/// When a package or module cannot be had.
+pub(crate) fn appvm(kernel: &Kernel) -> Result<PathBuf> {
+    let busybox = busybox()?;
+    let recipe = (APPVM_INIT, APPVM_BOOT, APPVM_MORE, &kernel.version, &busybox, 1);
+    let name = format!("appvm-initramfs-{}.cpio", cache::key(&recipe));
+    cache::artifact(&name, "AppVM initramfs", |path| {
+        let mut archive = base(&busybox, APPVM_INIT)?;
+        add_modules(&mut archive, kernel, APPVM_BOOT, APPVM_MORE)?;
+        fs::write(path, archive.finish())?;
+        Ok(())
+    })
+}
+
+/// Adds modules and `/etc/boot-modules`, the list that init loads.
+fn add_modules(archive: &mut Archive, kernel: &Kernel, boot: &[&str], more: &[&str]) -> Result<()> {
+    let wanted: Vec<_> = boot.iter().chain(more).copied().collect();
+    for (file, bytes) in modules::Set::collect(kernel, &wanted)?.files() {
+        archive.file(&format!("lib/modules/{}/{file}", kernel.version), &bytes);
+    }
+    archive.file("etc/boot-modules", boot.join("\n").as_bytes());
+    Ok(())
 }
 
 /// An archive with busybox, a link for each of its programs, and `/init`.

@@ -1,5 +1,6 @@
 //! `cargo xtask`: the lab machine and the two commands of the README.
 
+mod appvm;
 mod cache;
 mod cpio;
 mod initramfs;
@@ -10,6 +11,7 @@ mod machine;
 mod modules;
 mod packages;
 mod progress;
+mod rootfs;
 mod workspace;
 
 use clap::{Parser, Subcommand};
@@ -27,11 +29,14 @@ struct Cli {
 enum Command {
     /// Runs a command, or a shell, in an emulated machine with AMD-V, VT-d, an e1000e and a USB controller.
     Lab(lab::LabArgs),
+    /// Builds what a Linux domain boots (kernel, initramfs, root file system) and prints the paths.
+    Appvm(appvm::AppVmArgs),
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Lab(args) => lab::run(&args),
+        Command::Appvm(args) => appvm::run(&args),
     };
     match outcome {
         Ok(code) => code,
