@@ -56,7 +56,7 @@ pub(crate) enum Word {
 const _: () = {
     assert!(Word::SpaceEvent as usize + 8 <= HEADER_LEN);
     assert!(HEADER_LEN.is_multiple_of(RECORD_ALIGN));
-    assert!(RECORD_HEADER.is_multiple_of(RECORD_ALIGN));
+    assert!(RECORD_ALIGN.is_power_of_two() && RECORD_HEADER.is_multiple_of(RECORD_ALIGN));
     assert!(MAX_PAYLOAD.is_multiple_of(RECORD_ALIGN));
 };
 
@@ -111,5 +111,5 @@ impl Default for Geometry {
 
 /// Bytes that a record with `payload` bytes takes in the ring.
 pub(crate) const fn record_len(payload: usize) -> usize {
-    (RECORD_HEADER + payload).next_multiple_of(RECORD_ALIGN)
+    (RECORD_HEADER + payload + (RECORD_ALIGN - 1)) & !(RECORD_ALIGN - 1)
 }

@@ -2,8 +2,7 @@
 
 use crate::{
     Armed, BadGeometry, Counters, Doorbell, Geometry, Meta, PeerFault, SendError,
-    layout::{IDENTITY, Word},
-    record,
+    layout::{IDENTITY, Word, record_len},
     recv::Receiver,
     send::Sender,
     shared::{ReadOnly, Writable, fence},
@@ -68,22 +67,21 @@ impl<D: Doorbell> Link<D> {
     /// [`SendError::BadMeta`] when `meta` points outside the payload.
     #[inline]
     pub fn send(&mut self, meta: &Meta, parts: &[&[u8]]) -> Result<(), SendError> {
-        let payload = parts.iter().map(|part| part.len()).sum();
-        let len = self.sender.check(meta, payload)?;
-        match self.sender.reserve(&self.rx, payload) {
-            Ok(true) if self.fault.is_none() => {}
-            Ok(_) => {
+        let draft = self.sender.draft(meta, parts)?;
+        match self.sender.stage(&mut self.tx, &self.rx, &draft) {
+            Ok(true) => {
+                self.counters.sent += 1;
+                Ok(())
+            }
+            Ok(false) => {
                 self.counters.full += 1;
-                return Err(SendError::Full);
+                Err(SendError::Full)
             }
             Err(fault) => {
                 self.fail(fault);
-                return Err(SendError::Full);
+                Err(SendError::Full)
             }
         }
-        self.sender.stage(&mut self.tx, record::encode(meta, len), payload, parts);
-        self.counters.sent += 1;
-        Ok(())
     }
 
     /// Shows the peer every record staged so far, and rings if it asked for that. End of a burst.
@@ -102,15 +100,12 @@ impl<D: Doorbell> Link<D> {
     /// The peer's fault, now and at every later call: give the link up until there is a new epoch.
     #[inline]
     pub fn recv(&mut self, buffer: &mut [u8]) -> Result<Option<(Meta, usize)>, PeerFault> {
-        if let Some(fault) = self.fault {
-            return Err(fault);
-        }
         match self.receiver.next(&self.rx, buffer) {
-            Ok(None) => Ok(None),
-            Ok(record) => {
+            Ok(Some(record)) => {
                 self.counters.received += 1;
-                Ok(record)
+                Ok(Some(record))
             }
+            Ok(None) => self.fault.map_or(Ok(None), Err),
             Err(fault) => {
                 self.fail(fault);
                 Err(fault)
@@ -154,8 +149,8 @@ impl<D: Doorbell> Link<D> {
 
     /// Whether a record with `payload` bytes would find room now; if not, [`Self::arm`] waits for it.
     pub fn has_room(&mut self, payload: usize) -> bool {
-        match self.sender.reserve(&self.rx, payload) {
-            Ok(room) => room && self.fault.is_none(),
+        match self.sender.has_room(&self.rx, record_len(payload)) {
+            Ok(room) => room,
             Err(fault) => {
                 self.fail(fault);
                 false
@@ -193,6 +188,8 @@ impl<D: Doorbell> Link<D> {
     fn fail(&mut self, fault: PeerFault) {
         if self.fault.is_none() {
             self.fault = Some(fault);
+            self.sender.close();
+            self.receiver.close();
             self.counters.faults += 1;
         }
     }

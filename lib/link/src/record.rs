@@ -69,8 +69,18 @@ impl Meta {
     /// Metadata of a message.
     pub const MESSAGE: Self = Self { kind: Kind::Message, csum: Csum::None, gso: None };
 
+    /// Whether this is a plain frame, the common case.
+    #[inline]
+    const fn is_plain(&self) -> bool {
+        matches!(self, Self { kind: Kind::Frame, csum: Csum::None, gso: None })
+    }
+
     /// Whether every offset lies within a payload of `len` bytes.
+    #[inline]
     pub(crate) fn fits(&self, len: usize) -> bool {
+        if self.is_plain() {
+            return true;
+        }
         let csum = match self.csum {
             Csum::Partial { start, offset } => usize::from(start) + usize::from(offset) + 2 <= len,
             Csum::None | Csum::Verified => true,
@@ -103,11 +113,11 @@ const GSO_UDP: u8 = 3;
 /// The header of a wrap record.
 pub(crate) const WRAP: Header = [(KIND_WRAP as u64) << 32, 0];
 
-/// Writes the header of a payload of `len` bytes.
+/// Writes the header of a payload of `len` bytes, at most [`layout::MAX_PAYLOAD`].
 #[inline]
-pub(crate) fn encode(meta: &Meta, len: u32) -> Header {
-    if *meta == Meta::default() {
-        return [u64::from(len), 0];
+pub(crate) fn encode(meta: &Meta, len: usize) -> Header {
+    if meta.is_plain() {
+        return [len as u64, 0];
     }
     let kind = match meta.kind {
         Kind::Frame => KIND_FRAME,
@@ -126,7 +136,7 @@ pub(crate) fn encode(meta: &Meta, len: u32) -> Header {
         };
         (gso_type, gso.size, gso.header_len)
     });
-    let first = u64::from(len) | u64::from(kind) << 32 | u64::from(flags) << 40 | u64::from(gso_type) << 48;
+    let first = len as u64 | u64::from(kind) << 32 | u64::from(flags) << 40 | u64::from(gso_type) << 48;
     let second =
         u64::from(size) | u64::from(start) << 16 | u64::from(offset) << 32 | u64::from(header_len) << 48;
     [first, second]

@@ -2,7 +2,7 @@
 
 use crate::{
     Geometry, Meta, PeerFault,
-    layout::{IDENTITY, RECORD_ALIGN, RECORD_HEADER, Word, record_len},
+    layout::{IDENTITY, RECORD_ALIGN, Word, record_len},
     record::{self, Record},
     shared::{ReadOnly, Writable},
 };
@@ -20,6 +20,10 @@ pub(crate) struct Receiver {
     released: u64,
     /// End of what the peer has published, as far as it was looked at; at most one ring after `cursor`.
     produced: u64,
+    /// Up to here what was published is contiguous: `produced`, or the end of the ring if that comes first.
+    limit: u64,
+    /// The peer was at fault: there is nothing more to receive.
+    closed: bool,
     /// Records skipped for want of buffer.
     pub(crate) oversized: u64,
 }
@@ -33,8 +37,16 @@ impl Receiver {
             cursor: 0,
             released: 0,
             produced: 0,
+            limit: 0,
+            closed: false,
             oversized: 0,
         }
+    }
+
+    /// Takes nothing more from the peer.
+    pub(crate) fn close(&mut self) {
+        self.closed = true;
+        self.limit = self.cursor;
     }
 
     /// Whether the peer's region has carried our epoch.
@@ -53,7 +65,7 @@ impl Receiver {
     /// A fault when the index is impossible or the region is of another kind.
     #[cold]
     pub(crate) fn refresh(&mut self, rx: &ReadOnly) -> Result<bool, PeerFault> {
-        if !self.seen && !self.greet(rx)? {
+        if self.closed || !(self.seen || self.greet(rx)?) {
             return Ok(false);
         }
         let produced = rx.load(Word::Produced);
@@ -64,7 +76,12 @@ impl Receiver {
             return Err(PeerFault::Produced);
         }
         self.produced = produced;
+        self.set_limit();
         Ok(self.cursor != produced)
+    }
+
+    fn set_limit(&mut self) {
+        self.limit = self.produced.min(self.cursor + self.to_end() as u64);
     }
 
     /// Looks whether the peer has come up with our epoch.
@@ -88,23 +105,22 @@ impl Receiver {
         rx: &ReadOnly,
         buffer: &mut [u8],
     ) -> Result<Option<(Meta, usize)>, PeerFault> {
-        // Bounded: every turn takes at least one record of at most a ring's worth that are published.
+        // Bounded: every turn takes at least one record of those, a ring's worth at most, that are published.
         loop {
-            if self.cursor == self.produced && !self.refresh(rx)? {
+            if self.cursor == self.limit && !self.refresh(rx)? {
                 return Ok(None);
             }
             let offset = self.offset();
-            let to_end = self.len - offset;
-            let available = self.available().min(to_end);
             match record::decode(rx.read_header(offset))? {
-                Record::Wrap => self.wrap(to_end)?,
+                Record::Wrap => self.wrap()?,
                 Record::Data { meta, len } => {
-                    if record_len(len) > available {
+                    let whole = record_len(len) as u64;
+                    if whole > self.limit - self.cursor {
                         return Err(PeerFault::Overrun);
                     }
-                    self.cursor += record_len(len) as u64;
+                    self.cursor += whole;
                     if let Some(out) = buffer.get_mut(..len) {
-                        rx.read(offset + RECORD_HEADER, out);
+                        rx.read_payload(offset, out);
                         return Ok(Some((meta, len)));
                     }
                     self.oversized += 1;
@@ -115,12 +131,13 @@ impl Receiver {
 
     /// Goes on at offset 0.
     #[cold]
-    fn wrap(&mut self, to_end: usize) -> Result<(), PeerFault> {
+    fn wrap(&mut self) -> Result<(), PeerFault> {
         // A sender wraps only in front of a record: the wrap never starts at 0 and never ends the burst.
-        if to_end == self.len || to_end >= self.available() {
+        if self.to_end() == self.len || self.to_end() as u64 >= self.produced - self.cursor {
             return Err(PeerFault::Wrap);
         }
-        self.cursor += to_end as u64;
+        self.cursor += self.to_end() as u64;
+        self.set_limit();
         Ok(())
     }
 
@@ -142,9 +159,8 @@ impl Receiver {
         self.cursor as usize & (self.len - 1)
     }
 
-    #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "at most one ring, see `refresh`")]
-    fn available(&self) -> usize {
-        (self.produced - self.cursor) as usize
+    /// Bytes from the next record to the end of the ring; never 0.
+    fn to_end(&self) -> usize {
+        self.len - self.offset()
     }
 }

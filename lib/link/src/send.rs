@@ -2,8 +2,8 @@
 
 use crate::{
     Geometry, Meta, PeerFault, SendError,
-    layout::{RECORD_HEADER, Word, record_len},
-    record::{self, WRAP},
+    layout::{RECORD_ALIGN, Word, record_len},
+    record::{self, Header, WRAP},
     shared::{ReadOnly, Writable},
 };
 
@@ -14,101 +14,119 @@ pub(crate) struct Sender {
     max_payload: usize,
     /// End of what is staged.
     staged: u64,
+    /// Up to here the ring is known to be free and contiguous.
+    limit: u64,
     /// End of what the peer was shown.
     published: u64,
     /// What the peer has given back, as far as it was looked at.
     consumed: u64,
     /// Set when a record found no room: the consumed index that is worth waking for.
     awaited: Option<u64>,
+    /// The peer was at fault: there is no room, for ever.
+    closed: bool,
+}
+
+/// A record that is to be staged; made by [`Sender::draft`] alone, so that its length and metadata are in order.
+#[derive(Debug)]
+pub(crate) struct Draft<'p> {
+    header: Header,
+    payload: usize,
+    parts: &'p [&'p [u8]],
 }
 
 impl Sender {
     pub(crate) fn new(geometry: Geometry) -> Self {
+        let len = geometry.data_len as usize;
         Self {
-            len: geometry.data_len as usize,
+            len,
             max_payload: geometry.max_payload(),
             staged: 0,
+            limit: len as u64,
             published: 0,
             consumed: 0,
             awaited: None,
+            closed: false,
         }
     }
 
-    /// Bytes that a record with `payload` bytes takes from here, and how many of them the wrap record takes.
-    #[inline]
-    fn need(&self, payload: usize) -> (usize, usize) {
-        let record = record_len(payload);
-        let to_end = self.len - self.offset(self.staged);
-        if record <= to_end { (record, 0) } else { (record + to_end, to_end) }
+    /// Refuses everything from now on.
+    pub(crate) fn close(&mut self) {
+        self.closed = true;
+        self.limit = self.staged;
     }
 
-    /// Room as far as known.
-    #[inline]
-    fn room(&self) -> usize {
-        // In range: `consumed` only ever takes values from `staged - len` to `staged`.
-        self.len - self.span(self.consumed, self.staged)
-    }
-
-    /// Makes sure that a payload of `payload` bytes finds room; notes what to wait for when it does not.
+    /// Stages one record, or says `false` when there is no room now.
     ///
     /// # Errors
-    /// `Ok(false)` when there is no room; a fault when the peer's index is impossible.
+    /// The fault when the peer's index is impossible.
     #[inline]
-    pub(crate) fn reserve(&mut self, rx: &ReadOnly, payload: usize) -> Result<bool, PeerFault> {
-        let (need, _) = self.need(payload);
-        if need <= self.room() {
-            return Ok(true);
+    pub(crate) fn stage(
+        &mut self,
+        tx: &mut Writable,
+        rx: &ReadOnly,
+        draft: &Draft<'_>,
+    ) -> Result<bool, PeerFault> {
+        let need = record_len(draft.payload);
+        if need as u64 > self.limit - self.staged && !self.make_room(tx, rx, need)? {
+            return Ok(false);
         }
-        self.reserve_slow(rx, need)
+        tx.write_record(self.offset(), draft.header, draft.parts);
+        self.staged += need as u64;
+        Ok(true)
     }
 
-    #[cold]
-    fn reserve_slow(&mut self, rx: &ReadOnly, need: usize) -> Result<bool, PeerFault> {
-        self.refresh(rx)?;
-        if need <= self.room() {
+    /// Whether a record that takes `need` bytes would find room; if not, notes what to wait for.
+    ///
+    /// # Errors
+    /// The fault when the peer's index is impossible.
+    pub(crate) fn has_room(&mut self, rx: &ReadOnly, need: usize) -> Result<bool, PeerFault> {
+        if self.closed {
+            return Ok(false);
+        }
+        let skipped = if need > self.to_end() { self.to_end() } else { 0 };
+        let need = (need + skipped) as u64;
+        if need > self.free() {
+            self.refresh(rx)?;
+        }
+        if need <= self.free() {
             return Ok(true);
         }
         // Room for this record, or half the ring if that is more: one wake-up then pays for many records.
-        let enough = self.consumed + (need - self.room()) as u64;
+        let enough = self.consumed + (need - self.free());
         let half = self.staged.saturating_sub(self.len as u64 / 2);
         self.awaited = Some(enough.max(half));
         Ok(false)
     }
 
-    /// Whether a payload of this length may ever be sent.
+    /// Moves to where a record that takes `need` bytes fits, if there is such a place.
+    #[cold]
+    fn make_room(&mut self, tx: &mut Writable, rx: &ReadOnly, need: usize) -> Result<bool, PeerFault> {
+        if !self.has_room(rx, need)? {
+            return Ok(false);
+        }
+        if need > self.to_end() {
+            tx.write_record(self.offset(), WRAP, &[]);
+            self.staged += self.to_end() as u64;
+        }
+        self.awaited = None;
+        self.limit = self.staged + self.free().min(self.to_end() as u64);
+        Ok(true)
+    }
+
+    /// Checks whether such a record may ever be sent.
+    ///
+    /// # Errors
+    /// [`SendError::TooLong`] or [`SendError::BadMeta`].
     #[inline]
-    pub(crate) fn check(&self, meta: &Meta, payload: usize) -> Result<u32, SendError> {
+    pub(crate) fn draft<'p>(&self, meta: &Meta, parts: &'p [&'p [u8]]) -> Result<Draft<'p>, SendError> {
+        let payload = parts.iter().map(|part| part.len()).sum();
         if payload > self.max_payload {
             return Err(SendError::TooLong);
         }
         if !meta.fits(payload) {
             return Err(SendError::BadMeta);
         }
-        u32::try_from(payload).map_err(|_| SendError::TooLong)
-    }
-
-    /// Writes one record for which [`Self::reserve`] found room. The peer sees it after [`Self::publish`].
-    #[inline]
-    pub(crate) fn stage(
-        &mut self,
-        tx: &mut Writable,
-        header: record::Header,
-        payload: usize,
-        parts: &[&[u8]],
-    ) {
-        let (need, skipped) = self.need(payload);
-        if skipped != 0 {
-            tx.write_header(self.offset(self.staged), WRAP);
-        }
-        let start = if skipped == 0 { self.offset(self.staged) } else { 0 };
-        tx.write_header(start, header);
-        let mut at = start + RECORD_HEADER;
-        for part in parts {
-            tx.write(at, part);
-            at += part.len();
-        }
-        self.staged += need as u64;
-        self.awaited = None;
+        Ok(Draft { header: record::encode(meta, payload), payload, parts })
     }
 
     /// Shows the peer everything staged; returns the indices before and after, `None` if nothing was new.
@@ -129,6 +147,9 @@ impl Sender {
     }
 
     /// Looks again after arming: whether the awaited room is there. It is then awaited no more.
+    ///
+    /// # Errors
+    /// The fault when the peer's index is impossible.
     pub(crate) fn room_came(&mut self, rx: &ReadOnly) -> Result<bool, PeerFault> {
         let Some(awaited) = self.awaited else { return Ok(false) };
         self.refresh(rx)?;
@@ -144,7 +165,7 @@ impl Sender {
         let consumed = rx.load(Word::Consumed);
         let possible = consumed >= self.consumed
             && consumed <= self.published
-            && consumed.is_multiple_of(crate::layout::RECORD_ALIGN as u64);
+            && consumed.is_multiple_of(RECORD_ALIGN as u64);
         if !possible {
             return Err(PeerFault::Consumed);
         }
@@ -152,15 +173,20 @@ impl Sender {
         Ok(())
     }
 
-    #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "masked by a length that is a usize")]
-    fn offset(&self, index: u64) -> usize {
-        index as usize & (self.len - 1)
+    /// Bytes of the ring that are free, as far as known. In range: `consumed` never passes `staged`, nor
+    /// `staged` what is free.
+    fn free(&self) -> u64 {
+        self.len as u64 - (self.staged - self.consumed)
+    }
+
+    /// Bytes from the next record to the end of the ring; never 0.
+    fn to_end(&self) -> usize {
+        self.len - self.offset()
     }
 
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "two own indices are at most one ring apart")]
-    fn span(&self, from: u64, to: u64) -> usize {
-        (to - from) as usize
+    #[expect(clippy::cast_possible_truncation, reason = "masked by a length that is a usize")]
+    fn offset(&self) -> usize {
+        self.staged as usize & (self.len - 1)
     }
 }

@@ -11,7 +11,7 @@ use core::{
 };
 
 use crate::{
-    layout::{HEADER_LEN, Word},
+    layout::{HEADER_LEN, RECORD_ALIGN, RECORD_HEADER, Word},
     record::Header,
 };
 
@@ -38,7 +38,7 @@ impl Writable {
     /// window of the link device). `ptr` must be aligned to 4096 bytes. No other `Writable` may overlap.
     #[must_use]
     pub unsafe fn new(ptr: NonNull<u8>, len: usize) -> Self {
-        Self(Region { base: ptr, len })
+        Self(Region::new(ptr, len))
     }
 
     /// Bytes of the region.
@@ -54,22 +54,13 @@ impl Writable {
         }
     }
 
-    /// Writes a record's header at `offset` of the data.
+    /// Writes a record at `offset` of the data: its header, then `parts` one after the other.
     #[inline]
-    pub(crate) fn write_header(&mut self, offset: usize, header: Header) {
-        let at = HEADER_LEN + offset;
-        if let (Some(first), Some(second)) = (self.0.word(at), self.0.word(at + 8)) {
-            first.store(header[0], Ordering::Relaxed);
-            second.store(header[1], Ordering::Relaxed);
-        }
-    }
-
-    /// Copies `bytes` to `offset` of the data.
-    #[inline]
-    pub(crate) fn write(&mut self, offset: usize, bytes: &[u8]) {
-        if let Some(to) = self.0.bytes(HEADER_LEN + offset, bytes.len()) {
-            // SAFETY: `to` has room for `bytes.len()` bytes inside the region, and `bytes` is private memory.
-            unsafe { copy(bytes.as_ptr(), to.as_ptr(), bytes.len()) }
+    pub(crate) fn write_record(&mut self, offset: usize, header: Header, parts: &[&[u8]]) {
+        let Some(mut room) = self.0.record(offset) else { return };
+        room.header_out(header);
+        for part in parts {
+            room.copy_in(part);
         }
     }
 }
@@ -78,9 +69,9 @@ impl Writable {
 impl Writable {
     /// Copies `bytes` anywhere into the region, as only a peer that follows no rule does.
     pub(crate) fn scribble(&mut self, offset: usize, bytes: &[u8]) {
-        if let Some(to) = self.0.bytes(offset, bytes.len()) {
-            // SAFETY: `to` has room for `bytes.len()` bytes inside the region, and `bytes` is private memory.
-            unsafe { copy(bytes.as_ptr(), to.as_ptr(), bytes.len()) }
+        if let Some(left) = self.0.len.checked_sub(offset) {
+            // SAFETY: in range.
+            Room { at: unsafe { self.0.base.add(offset) }, left }.copy_in(bytes);
         }
     }
 }
@@ -94,7 +85,7 @@ impl ReadOnly {
     /// link device). `ptr` must be aligned to 4096 bytes. The content may change at any time.
     #[must_use]
     pub unsafe fn new(ptr: NonNull<u8>, len: usize) -> Self {
-        Self(Region { base: ptr, len })
+        Self(Region::new(ptr, len))
     }
 
     /// Bytes of the region.
@@ -108,22 +99,18 @@ impl ReadOnly {
         self.0.word(word as usize).map_or(0, |word| word.load(Ordering::Acquire))
     }
 
-    /// Copies a record's header at `offset` of the data; each byte is loaded once.
+    /// Copies a record's header at `offset` of the data; each word is loaded once.
     #[inline]
     pub(crate) fn read_header(&self, offset: usize) -> Header {
-        let at = HEADER_LEN + offset;
-        match (self.0.word(at), self.0.word(at + 8)) {
-            (Some(first), Some(second)) => [first.load(Ordering::Relaxed), second.load(Ordering::Relaxed)],
-            _ => [u64::MAX; 2],
-        }
+        self.0.record(offset).map_or([u64::MAX; 2], |mut room| room.header_in())
     }
 
-    /// Copies from `offset` of the data to `out`; each byte is loaded once.
+    /// Copies the payload of the record at `offset` of the data to `out`.
     #[inline]
-    pub(crate) fn read(&self, offset: usize, out: &mut [u8]) {
-        if let Some(from) = self.0.bytes(HEADER_LEN + offset, out.len()) {
-            // SAFETY: `from` is followed by `out.len()` bytes of the region, and `out` is private memory.
-            unsafe { copy(from.as_ptr(), out.as_mut_ptr(), out.len()) }
+    pub(crate) fn read_payload(&self, offset: usize, out: &mut [u8]) {
+        if let Some(mut room) = self.0.record(offset) {
+            room.skip_header();
+            room.copy_out(out);
         }
     }
 }
@@ -133,6 +120,8 @@ impl ReadOnly {
 struct Region {
     base: NonNull<u8>,
     len: usize,
+    /// Last offset at which a record's header fits.
+    record_end: usize,
 }
 
 // SAFETY: a region belongs to whoever holds it, on whichever thread; it is reached through atomics and copies
@@ -140,6 +129,10 @@ struct Region {
 unsafe impl Send for Region {}
 
 impl Region {
+    fn new(base: NonNull<u8>, len: usize) -> Self {
+        Self { base, len, record_end: len.saturating_sub(RECORD_HEADER) }
+    }
+
     /// The word at `offset` bytes from the start of the region.
     #[inline]
     fn word(&self, offset: usize) -> Option<&AtomicU64> {
@@ -150,14 +143,76 @@ impl Region {
         Some(unsafe { AtomicU64::from_ptr(self.base.as_ptr().add(offset).cast()) })
     }
 
-    /// The address of `len` bytes at `offset` bytes from the start of the region, if they are within it.
+    /// What is left of the region from the record at `offset` of the data, if at least its header fits.
     #[inline]
-    fn bytes(&self, offset: usize, len: usize) -> Option<NonNull<u8>> {
-        if offset > self.len || len > self.len - offset {
+    fn record(&self, offset: usize) -> Option<Room> {
+        let offset = (HEADER_LEN + offset) & !(RECORD_ALIGN - 1);
+        if offset > self.record_end {
             return None;
         }
         // SAFETY: in range, see above.
-        Some(unsafe { self.base.add(offset) })
+        Some(Room { at: unsafe { self.base.add(offset) }, left: self.len - offset })
+    }
+}
+
+/// A place in a region and the bytes that follow it; every access moves on and stays within them.
+/// A header is only reached right after [`Region::record`], which saw to its room and alignment.
+struct Room {
+    at: NonNull<u8>,
+    left: usize,
+}
+
+impl Room {
+    #[inline]
+    fn header_out(&mut self, [first, second]: Header) {
+        // SAFETY: a header's room and alignment were checked, and an atomic may be changed by others.
+        unsafe {
+            AtomicU64::from_ptr(self.at.as_ptr().cast()).store(first, Ordering::Relaxed);
+            AtomicU64::from_ptr(self.at.add(8).as_ptr().cast()).store(second, Ordering::Relaxed);
+        }
+        self.skip_header();
+    }
+
+    #[inline]
+    fn header_in(&mut self) -> Header {
+        // SAFETY: a header's room and alignment were checked, and an atomic may be changed by others.
+        unsafe {
+            [
+                AtomicU64::from_ptr(self.at.as_ptr().cast()).load(Ordering::Relaxed),
+                AtomicU64::from_ptr(self.at.add(8).as_ptr().cast()).load(Ordering::Relaxed),
+            ]
+        }
+    }
+
+    #[inline]
+    fn skip_header(&mut self) {
+        // SAFETY: the header is within the region.
+        self.at = unsafe { self.at.add(RECORD_HEADER) };
+        self.left -= RECORD_HEADER;
+    }
+
+    /// Copies `bytes` here; nothing happens if they do not fit.
+    #[inline]
+    fn copy_in(&mut self, bytes: &[u8]) {
+        if bytes.len() > self.left {
+            return;
+        }
+        // SAFETY: there is room for `bytes.len()` bytes, and `bytes` is private memory.
+        unsafe {
+            copy(bytes.as_ptr(), self.at.as_ptr(), bytes.len());
+            self.at = self.at.add(bytes.len());
+        }
+        self.left -= bytes.len();
+    }
+
+    /// Fills `out` from here; nothing happens if there is less.
+    #[inline]
+    fn copy_out(&mut self, out: &mut [u8]) {
+        if out.len() > self.left {
+            return;
+        }
+        // SAFETY: `out.len()` bytes follow, and `out` is private memory.
+        unsafe { copy(self.at.as_ptr(), out.as_mut_ptr(), out.len()) }
     }
 }
 
@@ -174,12 +229,13 @@ unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
     unsafe {
         match len {
             64.. => {
-                for at in (0..len & !63).step_by(64) {
+                let last = len - 64;
+                let mut at = 0;
+                while at < last {
                     block::copy_64(from.add(at), to.add(at));
+                    at += 64;
                 }
-                if len & 63 != 0 {
-                    block::copy_64(from.add(len - 64), to.add(len - 64));
-                }
+                block::copy_64(from.add(last), to.add(last));
             }
             32..64 => both_ends(block::copy_32, from, to, (len, 32)),
             16..32 => both_ends(block::copy_16, from, to, (len, 16)),

@@ -11,7 +11,7 @@ use loom::{
 
 use crate::{
     Geometry,
-    layout::{RECORD_ALIGN, Word},
+    layout::{RECORD_ALIGN, RECORD_HEADER, Word},
     record::Header,
 };
 
@@ -70,16 +70,13 @@ impl Writable {
         self.0.word(word).store(value, Ordering::Release);
     }
 
-    pub(crate) fn write_header(&mut self, offset: usize, header: Header) {
+    pub(crate) fn write_record(&mut self, offset: usize, header: Header, parts: &[&[u8]]) {
         let mut cell = [0; RECORD_ALIGN];
         cell[..8].copy_from_slice(&header[0].to_le_bytes());
         cell[8..].copy_from_slice(&header[1].to_le_bytes());
         self.0.data[offset / RECORD_ALIGN].set(cell);
-    }
-
-    pub(crate) fn write(&mut self, offset: usize, bytes: &[u8]) {
-        for (i, byte) in bytes.iter().enumerate() {
-            let at = offset + i;
+        for (i, byte) in parts.iter().copied().flatten().enumerate() {
+            let at = offset + RECORD_HEADER + i;
             let mut cell = self.0.data[at / RECORD_ALIGN].get();
             cell[at % RECORD_ALIGN] = *byte;
             self.0.data[at / RECORD_ALIGN].set(cell);
@@ -102,9 +99,9 @@ impl ReadOnly {
         [half(0..8), half(8..16)]
     }
 
-    pub(crate) fn read(&self, offset: usize, out: &mut [u8]) {
+    pub(crate) fn read_payload(&self, offset: usize, out: &mut [u8]) {
         for (i, byte) in out.iter_mut().enumerate() {
-            let at = offset + i;
+            let at = offset + RECORD_HEADER + i;
             *byte = self.0.data[at / RECORD_ALIGN].get()[at % RECORD_ALIGN];
         }
     }
