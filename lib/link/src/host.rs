@@ -50,14 +50,14 @@ impl Doorbell for CountBell {
     }
 }
 
-/// Both ends of a fresh link within this process, on memory that is never freed, with the doorbells they ring.
+/// Both ends of a fresh link within this process, with the doorbells they ring.
 ///
 /// # Errors
 /// [`BadGeometry`] when the ring's size is unusable.
 pub fn pair(geometry: Geometry, epoch: u64) -> Result<(Link<CountBell>, Link<CountBell>), BadGeometry> {
     let geometry = geometry.checked()?;
-    let (tx_a, rx_b) = shared::leaked(geometry.region_len())?;
-    let (tx_b, rx_a) = shared::leaked(geometry.region_len())?;
+    let (tx_a, rx_b) = shared::in_process(geometry.region_len())?;
+    let (tx_b, rx_a) = shared::in_process(geometry.region_len())?;
     let a = Link::new(geometry, tx_a, rx_a, epoch, CountBell::default())?;
     let b = Link::new(geometry, tx_b, rx_b, epoch, CountBell::default())?;
     Ok((a, b))
@@ -80,7 +80,7 @@ impl Scribbler {
 /// [`BadGeometry`] when the ring's size is unusable.
 pub fn scribbled(geometry: Geometry, epoch: u64) -> Result<(Link<CountBell>, Scribbler), BadGeometry> {
     let geometry = geometry.checked()?;
-    let (tx, _) = shared::leaked(geometry.region_len())?;
-    let (peer, rx) = shared::leaked(geometry.region_len())?;
+    let (tx, _) = shared::in_process(geometry.region_len())?;
+    let (peer, rx) = shared::in_process(geometry.region_len())?;
     Ok((Link::new(geometry, tx, rx, epoch, CountBell::default())?, Scribbler(peer)))
 }

@@ -122,6 +122,9 @@ struct Region {
     len: usize,
     /// Last offset at which a record's header fits.
     record_end: usize,
+    /// Keeps the memory, if it is of this process.
+    #[cfg(any(test, feature = "host"))]
+    _memory: Option<std::sync::Arc<Memory>>,
 }
 
 // SAFETY: a region belongs to whoever holds it, on whichever thread; it is reached through atomics and copies
@@ -130,7 +133,13 @@ unsafe impl Send for Region {}
 
 impl Region {
     fn new(base: NonNull<u8>, len: usize) -> Self {
-        Self { base, len, record_end: len.saturating_sub(RECORD_HEADER) }
+        Self {
+            base,
+            len,
+            record_end: len.saturating_sub(RECORD_HEADER),
+            #[cfg(any(test, feature = "host"))]
+            _memory: None,
+        }
     }
 
     /// The word at `offset` bytes from the start of the region.
@@ -364,14 +373,29 @@ mod block {
     block!(copy_8, 8);
 }
 
-/// Both views of a fresh region of `len` bytes in this process, never freed. For tests, benches and host tools.
+/// Zeroed memory of this process, freed when the last view of it goes.
 #[cfg(any(test, feature = "host"))]
-pub(crate) fn leaked(len: usize) -> Result<(Writable, ReadOnly), crate::BadGeometry> {
+#[derive(Debug)]
+struct Memory(NonNull<u8>, std::alloc::Layout);
+
+#[cfg(any(test, feature = "host"))]
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: allocated with this layout by `in_process`, and no view is left.
+        unsafe { std::alloc::dealloc(self.0.as_ptr(), self.1) }
+    }
+}
+
+/// Both views of a fresh region of `len` bytes in this process. For tests, benches and host tools.
+#[cfg(any(test, feature = "host"))]
+pub(crate) fn in_process(len: usize) -> Result<(Writable, ReadOnly), crate::BadGeometry> {
     let layout =
         std::alloc::Layout::from_size_align(len.max(HEADER_LEN), 4096).map_err(|_| crate::BadGeometry)?;
     // SAFETY: the layout is not empty.
     let base = NonNull::new(unsafe { std::alloc::alloc_zeroed(layout) });
     let base = base.unwrap_or_else(|| std::alloc::handle_alloc_error(layout));
-    // SAFETY: page-aligned memory of that length, never freed, reached only through these two views.
-    Ok(unsafe { (Writable::new(base, layout.size()), ReadOnly::new(base, layout.size())) })
+    #[expect(clippy::arc_with_non_send_sync, reason = "only its count is used, and that is atomic")]
+    let memory = Some(std::sync::Arc::new(Memory(base, layout)));
+    let view = || Region { _memory: memory.clone(), ..Region::new(base, layout.size()) };
+    Ok((Writable(view()), ReadOnly(view())))
 }
