@@ -17,14 +17,19 @@
 //!     if nic.arm() == Armed::Sleep { halt() }
 //! }
 //! ```
-#![cfg_attr(not(any(test, feature = "fake")), no_std)]
+#![no_std]
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[cfg(any(test, feature = "fake"))]
+extern crate std;
 
 pub mod chip;
 mod desc;
 pub mod device;
 pub mod error;
+#[cfg(any(test, feature = "fake"))]
+pub mod fake;
 pub mod filter;
 pub mod interrupt;
 pub mod link;
@@ -34,6 +39,8 @@ mod regs;
 mod reset;
 pub mod rx;
 pub mod stats;
+#[cfg(test)]
+mod tests;
 pub mod tx;
 
 pub use device::{Armed, Events, Nic};

@@ -141,14 +141,16 @@ pub(crate) const VFTA: u32 = 0x5600;
 pub(crate) const VFTA_LEN: u32 = 128;
 pub(crate) const MRQC: u32 = 0x5818;
 
+pub(crate) const RAL_BASE: u32 = 0x5400;
+
 /// Low half of receive address `index`.
 pub(crate) const fn ral(index: u32) -> u32 {
-    0x5400 + 8 * index
+    RAL_BASE + 8 * index
 }
 
 /// High half of receive address `index`; bit 31 says that the entry is valid.
 pub(crate) const fn rah(index: u32) -> u32 {
-    0x5404 + 8 * index
+    RAL_BASE + 4 + 8 * index
 }
 
 /// RAH: address valid.

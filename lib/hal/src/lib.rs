@@ -5,6 +5,11 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+#[cfg(any(test, feature = "fake"))]
+extern crate alloc;
+
 pub mod clock;
 pub mod dma;
+#[cfg(any(test, feature = "fake"))]
+pub mod fake;
 pub mod mmio;
