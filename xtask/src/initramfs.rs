@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const LAB_INIT: &str = include_str!("../guest/lab-init");
+const LAB_TERMINAL: &str = include_str!("../guest/lab-terminal");
 const APPVM_INIT: &str = include_str!("../guest/appvm-init");
 
 /// Loaded before the job starts, in this order.
@@ -64,10 +65,11 @@ const APPVM_MORE: &[&str] = &["overlay"];
 pub(crate) fn lab(kernel: &Kernel) -> Result<PathBuf> {
     let busybox = busybox()?;
     let libraries = libraries()?;
-    let recipe = (LAB_INIT, LAB_BOOT, LAB_MORE, &kernel.version, &busybox, &libraries, 2);
+    let recipe = (LAB_INIT, LAB_TERMINAL, LAB_BOOT, LAB_MORE, &kernel.version, &busybox, &libraries, 2);
     let name = format!("lab-initramfs-{}.cpio", cache::key(&recipe));
     cache::artifact(&name, "lab initramfs", |path| {
         let mut archive = base(&busybox, LAB_INIT)?;
+        archive.file("bin/lab-terminal", LAB_TERMINAL.as_bytes());
         add_modules(&mut archive, kernel, LAB_BOOT, LAB_MORE)?;
         for (at, from, _) in &libraries {
             archive.file(at, &fs::read(from).with_context(|| format!("cannot read {}", from.display()))?);

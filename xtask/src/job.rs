@@ -1,6 +1,7 @@
 //! Runs one command inside a lab machine: streams its output, returns its exit status, ends the machine.
 
 use crate::machine::Machine;
+use crate::terminal;
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -14,17 +15,22 @@ use std::time::{Duration, Instant};
 /// Channels between the machine's init and this program, each a Unix socket in the run directory.
 pub(crate) const PORTS: [&str; 3] = ["out", "err", "control"];
 
+/// The socket of the machine's terminal, hvc0.
+pub(crate) const TERMINAL: &str = "terminal";
+
 /// Status of a job that took too long, as `timeout(1)` has it.
 pub(crate) const TIMED_OUT: u8 = 124;
 
-/// What becomes of a line that the job writes.
+/// Takes what the job writes.
 pub(crate) type Sink = Box<dyn Write + Send>;
 
 /// A job for a machine.
 pub(crate) struct Job {
     /// Shell script.
     pub(crate) script: String,
-    /// Time allowed, from the machine's power-on.
+    /// Whether the whole script runs on the user's terminal.
+    pub(crate) on_terminal: bool,
+    /// Time allowed, from the machine's power-on. Time on the terminal does not count.
     pub(crate) timeout: Option<Duration>,
     /// Takes the job's standard output.
     pub(crate) out: Sink,
@@ -32,9 +38,24 @@ pub(crate) struct Job {
     pub(crate) err: Sink,
 }
 
+/// What init says on the control port, a line each.
 enum News {
+    /// `exit N`: the job has ended.
     Exit(u8),
-    ControlClosed,
+    /// `terminal on`: hand over the user's terminal.
+    TerminalOn,
+    /// `terminal off`: take it back.
+    TerminalOff,
+}
+
+impl News {
+    fn parse(line: &str) -> Option<Self> {
+        match line.trim() {
+            "terminal on" => Some(Self::TerminalOn),
+            "terminal off" => Some(Self::TerminalOff),
+            other => other.strip_prefix("exit ")?.parse().ok().map(Self::Exit),
+        }
+    }
 }
 
 /// Boots `machine`, runs `job` in it and returns the job's exit status.
@@ -44,11 +65,13 @@ enum News {
 /// of its console.
 pub(crate) fn run(machine: &Machine, job: Job) -> Result<u8> {
     fs::write(machine.run_dir.join("job"), &job.script)?;
-    if machine.interactive {
-        fs::write(machine.run_dir.join("interactive"), terminal_size())?;
+    fs::write(machine.run_dir.join("terminal-size"), terminal::size())?;
+    if job.on_terminal {
+        fs::write(machine.run_dir.join("on-terminal"), "")?;
     }
     let [out, err, control] = PORTS.map(|port| listen(&machine.run_dir, port));
     let (out, err, control) = (out?, err?, control?);
+    let screen = listen(&machine.run_dir, TERMINAL)?;
     let mut qemu = machine
         .command()
         .spawn()
@@ -56,11 +79,12 @@ pub(crate) fn run(machine: &Machine, job: Job) -> Result<u8> {
     let (news, heard) = mpsc::channel();
     let copies = [copy(out, job.out), copy(err, job.err)];
     thread::spawn(move || hear(&control, &news));
-    let outcome = wait(&mut qemu, &heard, job.timeout);
+    let outcome = Watch { qemu: &mut qemu, heard, screen, timeout: job.timeout }.wait();
     let _ = qemu.kill();
     let _ = qemu.wait();
-    if let Outcome::Exit(_) | Outcome::TimedOut = outcome {
-        for copy in copies {
+    for copy in copies {
+        // With QEMU gone both streams end; a port that was never opened has no stream to wait for.
+        if !matches!(outcome, Outcome::Gone(_)) {
             let _ = copy.join();
         }
     }
@@ -84,27 +108,54 @@ enum Outcome {
     Gone(ExitStatus),
 }
 
-fn wait(qemu: &mut Child, heard: &mpsc::Receiver<News>, timeout: Option<Duration>) -> Outcome {
-    let begun = Instant::now();
-    let mut listening = true;
-    loop {
-        let pause = Duration::from_millis(200);
-        match listening.then(|| heard.recv_timeout(pause)) {
-            Some(Ok(News::Exit(status))) => return Outcome::Exit(status),
-            Some(Ok(News::ControlClosed) | Err(mpsc::RecvTimeoutError::Disconnected)) => listening = false,
-            Some(Err(mpsc::RecvTimeoutError::Timeout)) => {}
-            None => thread::sleep(pause),
-        }
-        if let Ok(Some(status)) = qemu.try_wait() {
-            // The last word may still be on its way.
-            if let Ok(News::Exit(status)) = heard.recv_timeout(pause) {
-                return Outcome::Exit(status);
+/// Waits for the end of a job, or of its machine, or of its time.
+struct Watch<'q> {
+    qemu: &'q mut Child,
+    heard: mpsc::Receiver<News>,
+    screen: UnixListener,
+    timeout: Option<Duration>,
+}
+
+impl Watch<'_> {
+    fn wait(self) -> Outcome {
+        let begun = Instant::now();
+        let mut screen = None;
+        let mut lent = None;
+        let mut timeout = self.timeout;
+        loop {
+            match self.next() {
+                Some(News::Exit(status)) => return Outcome::Exit(status),
+                Some(News::TerminalOn) => {
+                    // QEMU connects once, when it starts.
+                    screen = screen.or_else(|| Some(self.screen.accept().ok()?.0));
+                    lent = screen.as_ref().and_then(|stream| terminal::Lent::to(stream).ok());
+                    timeout = None;
+                }
+                Some(News::TerminalOff) => drop(lent.take()),
+                None => {}
             }
-            return Outcome::Gone(status);
+            if let Ok(Some(status)) = self.qemu.try_wait() {
+                // The last word may still be on its way.
+                return match self.next() {
+                    Some(News::Exit(status)) => Outcome::Exit(status),
+                    _ => Outcome::Gone(status),
+                };
+            }
+            if timeout.is_some_and(|limit| begun.elapsed() > limit) {
+                return Outcome::TimedOut;
+            }
         }
-        if timeout.is_some_and(|limit| begun.elapsed() > limit) {
-            return Outcome::TimedOut;
+    }
+
+    fn next(&self) -> Option<News> {
+        let pause = Duration::from_millis(200);
+        let begun = Instant::now();
+        let news = self.heard.recv_timeout(pause).ok();
+        if news.is_none() {
+            // A closed channel answers at once: do not spin on it.
+            thread::sleep(pause.saturating_sub(begun.elapsed()));
         }
+        news
     }
 }
 
@@ -127,16 +178,13 @@ fn copy(listener: UnixListener, mut sink: Sink) -> thread::JoinHandle<()> {
     })
 }
 
-/// Reads what init has to say: `exit N`.
 fn hear(listener: &UnixListener, news: &mpsc::Sender<News>) {
     let Ok((stream, _)) = listener.accept() else { return };
     for line in BufReader::<UnixStream>::new(stream).lines().map_while(Result::ok) {
-        let status = line.strip_prefix("exit ").and_then(|status| status.trim().parse().ok());
-        if let Some(status) = status {
-            let _ = news.send(News::Exit(status));
+        if let Some(word) = News::parse(&line) {
+            let _ = news.send(word);
         }
     }
-    let _ = news.send(News::ControlClosed);
 }
 
 /// Last lines of a console log, without the screen control that firmware writes.
@@ -151,10 +199,15 @@ fn printable(line: &str) -> String {
     line.chars().filter(|&character| character == '\t' || !character.is_control()).collect()
 }
 
-/// Arguments for `stty` inside, so that full-screen programs fit.
-fn terminal_size() -> String {
-    match rustix::termios::tcgetwinsize(std::io::stdin()) {
-        Ok(size) if size.ws_row > 0 => format!("rows {} cols {}\n", size.ws_row, size.ws_col),
-        _ => "sane\n".to_owned(),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_lines_are_understood_or_ignored() {
+        assert!(matches!(News::parse("exit 7"), Some(News::Exit(7))));
+        assert!(matches!(News::parse("terminal on\n"), Some(News::TerminalOn)));
+        assert!(News::parse("exit 256").is_none());
+        assert!(News::parse("anything").is_none());
     }
 }

@@ -67,11 +67,11 @@ pub(crate) fn run(args: &LabArgs) -> Result<ExitCode> {
         network: args.net.clone(),
         capture: args.capture.clone(),
         extra: args.qemu.clone(),
-        interactive: args.command.is_empty() || std::io::stdin().is_terminal(),
     };
     let batch_limit = (!args.command.is_empty()).then_some(600);
     let job = Job {
         script: script(&args.command),
+        on_terminal: args.command.is_empty() || std::io::stdin().is_terminal(),
         timeout: args.timeout.or(batch_limit).map(Duration::from_secs),
         out: Box::new(std::io::stdout()),
         err: Box::new(std::io::stderr()),

@@ -42,8 +42,6 @@ pub(crate) struct Machine {
     pub(crate) capture: Option<PathBuf>,
     /// More arguments for QEMU.
     pub(crate) extra: Vec<String>,
-    /// Whether the job talks to the terminal.
-    pub(crate) interactive: bool,
 }
 
 /// A disk of the machine: `/dev/vda`, `/dev/vdb`, …
@@ -112,10 +110,9 @@ impl Machine {
     fn ports(&self, command: &mut Command) {
         command.arg("-serial").arg(join("file:", &self.console_log(), ""));
         command.args(["-device", "virtio-serial-pci"]);
-        if self.interactive {
-            command.args(["-chardev", "stdio,id=terminal,signal=off"]);
-            command.args(["-device", "virtconsole,chardev=terminal"]);
-        }
+        let terminal = join("socket,id=terminal,path=", &self.run_dir.join(crate::job::TERMINAL), "");
+        command.arg("-chardev").arg(terminal);
+        command.args(["-device", "virtconsole,chardev=terminal"]);
         for port in crate::job::PORTS {
             let socket = join(&format!("socket,id={port},path="), &self.run_dir.join(port), "");
             command.arg("-chardev").arg(socket);

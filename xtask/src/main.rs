@@ -12,6 +12,7 @@ mod modules;
 mod packages;
 mod progress;
 mod rootfs;
+mod terminal;
 mod workspace;
 
 use clap::{Parser, Subcommand};
