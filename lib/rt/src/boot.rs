@@ -3,7 +3,7 @@
 use crate::heap::Heap;
 use crate::panic::stop;
 use crate::ram::{self, Offered, Range};
-use crate::{Machine, console, interrupts, paging};
+use crate::{Machine, console, dma, interrupts, paging};
 use abi::boot_info::{BootInfo, MAGIC, VERSION};
 use core::sync::atomic::{AtomicPtr, Ordering};
 
@@ -200,7 +200,9 @@ pub unsafe fn start(start_info: u64, layout: &'static ImageLayout, heap: &Heap, 
         stop(format_args!("the heap is too small"));
     }
     log::debug!("heap {}, DMA arena {}", plan.heap, plan.arena);
-    main(Machine::start(&handover, &plan))
+    // SAFETY: the plan gives this range to devices alone, and it is mapped.
+    unsafe { dma::provide(plan.arena) };
+    main(Machine::start(&handover))
 }
 
 #[cfg(test)]

@@ -28,6 +28,16 @@ macro_rules! entry {
         }
 
         $crate::interrupt_lock!();
+
+        $crate::__private::embassy_time_driver::time_driver_impl!(
+            static TIME: $crate::TimeDriver = $crate::TimeDriver
+        );
+
+        /// Called by the executor when a task becomes ready.
+        #[unsafe(export_name = "__pender")]
+        fn pender(_: *mut ()) {
+            $crate::interrupts::wake();
+        }
     };
 }
 

@@ -58,7 +58,7 @@ pub fn restore(were_on: bool) {
 }
 
 /// Marks that there may be work, so that the run loop looks once more before it sleeps.
-pub(crate) fn wake() {
+pub fn wake() {
     WOKEN.store(true, Ordering::Release);
 }
 
@@ -196,6 +196,11 @@ fn page_fault(frame: &Frame) -> ! {
         "{what} (page fault at address {at:#x}, error {:#x}) at {:#x}",
         frame.error, frame.rip
     ))
+}
+
+/// The message with which a device raises `interrupt` on this processor.
+pub(crate) fn message(interrupt: &Interrupt) -> crate::pci::Message {
+    crate::pci::Message::new(Lapic::number(), interrupt.vector())
 }
 
 /// One interrupt vector, owned. Given to a device as an MSI-X message.

@@ -5,9 +5,8 @@
 //! `main.rs` of each domain, and by nothing else.
 //!
 //! `unsafe` appears only in `boot`, `paging`, `interrupts` (and its children), `heap`, `pci`, `mmio`, `dma`,
-//! `doorbell`, `virtio`, and in what `entry!` expands to.
+//! `doorbell`, `tasks`, `virtio`, and in what `entry!` expands to.
 #![no_std]
-#![expect(dead_code, reason = "the timer and PCI parts, not written yet, use them")]
 
 extern crate alloc;
 #[cfg(test)]
@@ -15,22 +14,36 @@ extern crate std;
 
 pub mod boot;
 mod console;
+pub mod dma;
+mod doorbell;
 mod entry;
 pub mod heap;
 pub mod interrupts;
+pub mod link_device;
 mod machine;
 mod memory_functions;
 pub mod mmio;
 pub mod paging;
 pub mod panic;
+pub mod pci;
 pub mod ram;
+mod run;
+mod tasks;
+mod timer;
 
+pub use dma::{DmaArena, Region};
+pub use doorbell::PortBell;
 pub use interrupts::Interrupt;
+pub use link_device::{LinkDevice, PortChange, PortState, Role};
 pub use machine::Machine;
 pub use mmio::Registers;
 pub use panic::{exit, stop};
+pub use run::{Step, run};
+pub use timer::Clock;
+#[doc(hidden)]
+pub use timer::queue::TimeDriver;
 
 #[doc(hidden)]
 pub mod __private {
-    pub use critical_section;
+    pub use {critical_section, embassy_time_driver};
 }

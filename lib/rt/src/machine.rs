@@ -3,31 +3,80 @@
 use crate::boot::Handover;
 use crate::interrupts::Lapic;
 use crate::panic::stop;
-use crate::ram::Plan;
+use crate::pci::{self, Function, MAX_FUNCTIONS};
+use crate::{DmaArena, LinkDevice, tasks, timer};
 use abi::boot_info::BootInfo;
 use alloc::boxed::Box;
+use embassy_executor::Spawner;
+use heapless::Vec;
 
 /// The machine, as boot left it.
 #[derive(Debug)]
 pub struct Machine {
     boot_info: Option<BootInfo>,
     cmdline: &'static str,
+    functions: Vec<Function, MAX_FUNCTIONS>,
+    link_device_taken: bool,
 }
 
 impl Machine {
     /// Starts the parts that every image needs.
-    pub(crate) fn start(handover: &Handover, _plan: &Plan) -> Self {
+    pub(crate) fn start(handover: &Handover) -> Self {
         if !Lapic::start() {
             stop(format_args!("the processor has no local APIC"));
         }
-        let cmdline = Box::leak(Box::<str>::from(handover.cmdline.as_str()));
-        Self { boot_info: handover.boot_info, cmdline }
+        let cmdline: &'static str = Box::leak(Box::<str>::from(handover.cmdline.as_str()));
+        let boot_info = handover.boot_info;
+        timer::start(boot_info.as_ref(), cmdline).unwrap_or_else(|why| stop(format_args!("{why}")));
+        let functions = pci::start(ecam(boot_info.as_ref(), cmdline));
+        for function in &functions {
+            let (vendor, device) = function.id();
+            log::debug!(
+                "pci {} {vendor:04x}:{device:04x} class {:06x}",
+                function.address(),
+                function.class()
+            );
+        }
+        tasks::start();
+        Self { boot_info, cmdline, functions, link_device_taken: false }
     }
 
     /// What our monitor says about this machine; `None` under any other.
     #[must_use]
     pub fn boot_info(&self) -> Option<&BootInfo> {
         self.boot_info.as_ref()
+    }
+
+    /// The PCI functions, in the order of their addresses.
+    #[must_use]
+    pub fn pci(&self) -> &[Function] {
+        &self.functions
+    }
+
+    /// Takes the link device; `None` when there is none, or it was taken. One that breaks the contract ends
+    /// the domain with a message.
+    #[must_use]
+    pub fn link_device(&mut self) -> Option<LinkDevice> {
+        if core::mem::replace(&mut self.link_device_taken, true) {
+            return None;
+        }
+        let function = self.functions.iter().find(|function| LinkDevice::is(function))?;
+        Some(LinkDevice::open(function).unwrap_or_else(|why| stop(format_args!("{why}"))))
+    }
+
+    /// The arena from which drivers take memory that devices reach.
+    #[must_use]
+    pub fn dma_arena(&self) -> DmaArena {
+        DmaArena::new()
+    }
+
+    /// What tasks are spawned with; they run in [`run`](crate::run).
+    ///
+    /// # Panics
+    /// Never: a machine exists only after boot made the executor.
+    #[must_use]
+    pub fn spawner(&self) -> Spawner {
+        tasks::spawner().unwrap_or_else(|| panic!("no executor"))
     }
 
     /// The command line.
@@ -40,5 +89,16 @@ impl Machine {
     #[must_use]
     pub fn option(&self, key: &str) -> Option<&'static str> {
         crate::boot::option(self.cmdline, key)
+    }
+}
+
+/// Where the configuration space of bus 0 is mapped: as the boot record or `ecam=` says; 0 for nowhere.
+fn ecam(info: Option<&BootInfo>, cmdline: &str) -> u64 {
+    let told = info.map_or(0, |info| info.ecam_base);
+    let word = crate::boot::option(cmdline, "ecam").map(|word| word.trim_start_matches("0x"));
+    match (told, word) {
+        (0, Some(hex)) => u64::from_str_radix(hex, 16)
+            .unwrap_or_else(|_| stop(format_args!("ecam= must be a hexadecimal address"))),
+        (told, _) => told,
     }
 }

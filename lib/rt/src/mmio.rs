@@ -171,3 +171,32 @@ pub(crate) fn tsc() -> u64 {
     // SAFETY: RDTSC exists on every x86-64 and reads only.
     unsafe { core::arch::x86_64::_rdtsc() }
 }
+
+/// Memory that KVM writes its clock record to.
+#[repr(C, align(64))]
+struct KvmClock(core::cell::UnsafeCell<[u8; 32]>);
+
+// SAFETY: written by the host only between the two register writes below, read with volatile access.
+unsafe impl Sync for KvmClock {}
+
+/// Asks KVM once for its clock record, and turns the record off again; `None` under any other monitor.
+pub(crate) fn kvm_clock_record() -> Option<[u8; 32]> {
+    static RECORD: KvmClock = KvmClock(core::cell::UnsafeCell::new([0; 32]));
+    let offered = matches!(
+        raw_cpuid::CpuId::new().get_hypervisor_info(),
+        Some(info) if matches!(info.identify(), raw_cpuid::Hypervisor::KVM)
+    );
+    // KVM_FEATURE_CLOCKSOURCE2 is bit 3 of leaf 0x40000001.
+    if !offered || raw_cpuid::cpuid!(0x4000_0001).eax & (1 << 3) == 0 {
+        return None;
+    }
+    let at = RECORD.0.get().expose_provenance() as u64;
+    // SAFETY: CPUID offers the register; the host writes to `RECORD` alone, which has room and is never
+    // referenced. The second write ends that before this function returns.
+    unsafe {
+        Model::KvmSystemTime.write(at | 1);
+        let record = RECORD.0.get().read_volatile();
+        Model::KvmSystemTime.write(0);
+        Some(record)
+    }
+}

@@ -5,6 +5,7 @@
 #![no_main]
 
 mod faults;
+mod timers;
 
 rt::entry!(main);
 
@@ -19,8 +20,25 @@ fn main(machine: rt::Machine) -> ! {
         Some("write-constant") => faults::write_constant(),
         Some("run-data") => faults::run_data(),
         Some("overflow") => faults::overflow_stack(),
+        Some("timer") => timers::sleep_and_wake(&machine),
         Some("divide") => faults::divide(machine.cmdline().len()),
+        Some("pci") => list(&machine),
         other => rt::stop(format_args!("no such probe: {other:?}")),
     }
     rt::exit(0)
+}
+
+/// Lists functions, their BARs and MSI-X vectors.
+fn list(machine: &rt::Machine) {
+    for function in machine.pci() {
+        let (vendor, device) = function.id();
+        log::info!("{} {vendor:04x}:{device:04x} class {:06x}", function.address(), function.class());
+        for (slot, bar) in (0..6).filter_map(|slot| Some((slot, function.bar(slot)?))) {
+            log::info!("  BAR {slot}: {:?} {:#x} + {:#x}", bar.kind, bar.base, bar.size);
+        }
+        if let Some(msix) = function.msix() {
+            log::info!("  MSI-X: {} vectors", msix.entries());
+        }
+    }
+    log::info!("{} bytes of DMA arena", machine.dma_arena().left());
 }

@@ -7,6 +7,7 @@ use core::cell::RefCell;
 use critical_section::Mutex;
 use hal::mmio::Mmio;
 
+const NUMBER: u16 = 0x020;
 const VERSION: u16 = 0x030;
 const TASK_PRIORITY: u16 = 0x080;
 const END_OF_INTERRUPT: u16 = 0x0B0;
@@ -110,6 +111,14 @@ impl Lapic {
     /// Tells the APIC that the interrupt in service was handled.
     pub(super) fn acknowledge() {
         Self::with((), |apic| apic.write(END_OF_INTERRUPT, 0));
+    }
+
+    /// The APIC's number, where messages are sent to.
+    pub(crate) fn number() -> u8 {
+        Self::with(0, |apic| match apic.access {
+            Access::Msr => (apic.read(NUMBER) & 0xFF) as u8,
+            Access::Memory(_) => (apic.read(NUMBER) >> 24) as u8,
+        })
     }
 
     /// Whether the timer compares with the time-stamp counter (true) or counts down (false).
