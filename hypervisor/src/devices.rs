@@ -1,11 +1,18 @@
-//! What a device is given to do its work, and the machine's collection of devices.
+//! What a device is given to do its work, and which devices a description asks for.
 
+use crate::exits::Exits;
 use crate::ioevents::IoEventBackend;
 use crate::irq::IrqRouter;
+use crate::link_device::{LinkDevice, Port};
+use crate::link_end::{LinkEnd, VsockConnector};
 use crate::memslots::MemorySlots;
+use crate::pci::bus::{Shared, lock};
+use anyhow::{Context, Result};
 use kvm_ioctls::VmFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use vm_memory::GuestMemoryMmap;
+use vmm_api::config::Config;
+use vmm_api::message::End;
 
 /// Handles on the machine, cheap to clone. A device keeps what it needs.
 ///
@@ -29,4 +36,33 @@ impl DeviceContext {
     pub fn doorbells(&self) -> Arc<dyn IoEventBackend> {
         Arc::<VmFd>::clone(&self.vm)
     }
+}
+
+/// The parts of the devices that dom0's requests reach.
+#[derive(Default)]
+pub struct Reachable {
+    /// Link ends by name.
+    pub ends: Vec<(End, Box<dyn LinkEnd>)>,
+    /// The vsock device.
+    pub vsock: Option<Box<dyn VsockConnector>>,
+}
+
+/// Builds every device of the description and puts it on the bus, in a fixed order: the guest's names
+/// (`vda`, …) follow from it.
+///
+/// # Errors
+/// Which device cannot be had, and why.
+pub fn attach(config: &Config, context: &DeviceContext, exits: &Exits) -> Result<Reachable> {
+    let mut reachable = Reachable::default();
+    if config.link_ports > 0 {
+        let device = LinkDevice::new(context, config.link_ports).context("the link device")?;
+        let device = Arc::new(Mutex::new(device));
+        let shared: Shared = Arc::<Mutex<LinkDevice>>::clone(&device);
+        lock(&exits.pci).add(shared).context("the link device")?;
+        for number in 0..config.link_ports {
+            let port = Port { device: Arc::clone(&device), number };
+            reachable.ends.push((End::Port(number), Box::new(port)));
+        }
+    }
+    Ok(reachable)
 }

@@ -25,6 +25,12 @@ const PIC_LINES: u32 = 16;
 /// Message routes at most; KVM's own limit is 4096 with the fixed routes.
 const MAX_MSI: u32 = 2048;
 
+/// Line of the I/O APIC that pin A of a PCI slot raises.
+#[must_use]
+pub const fn intx_line(slot: u32) -> u32 {
+    16 + slot % 8
+}
+
 /// Why an interrupt could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum IrqError {

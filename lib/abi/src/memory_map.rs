@@ -10,6 +10,10 @@ pub const MMIO32_LEN: u64 = 0x2000_0000;
 pub const ECAM_BASE: u64 = 0xE000_0000;
 /// Length of the ECAM window.
 pub const ECAM_LEN: u64 = 0x10_0000;
+/// Memory that outlives a machine (`BootInfo::state_base`) is shown here.
+pub const STATE_BASE: u64 = 0xF000_0000;
+/// Largest length of that memory.
+pub const STATE_MAX: u64 = 0x800_0000;
 /// I/O APIC registers.
 pub const IOAPIC_BASE: u64 = 0xFEC0_0000;
 /// Local APIC registers.

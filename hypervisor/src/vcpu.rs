@@ -1,0 +1,82 @@
+//! Processor threads: run, hand the exit over, run again, until the machine ends.
+
+use crate::exits::Exits;
+use kvm_ioctls::VcpuFd;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+use vmm_api::message::Ended;
+use vmm_sys_util::signal::{Killable, SIGRTMIN};
+
+/// How long processors are given to leave the guest.
+const STOP: Duration = Duration::from_secs(2);
+
+/// The running processors.
+pub struct Processors {
+    threads: Vec<JoinHandle<()>>,
+    stopping: Arc<AtomicBool>,
+}
+
+impl Processors {
+    /// Starts one thread per processor. The first to end the machine says why on `ended`.
+    ///
+    /// # Errors
+    /// When a thread or the signal handler cannot be had; started processors are stopped again.
+    pub fn start(cpus: Vec<VcpuFd>, exits: &Arc<Exits>, ended: &Sender<Ended>) -> io::Result<Self> {
+        // Any handler will do: a signal's only work is to interrupt KVM_RUN.
+        let interrupted = Arc::new(AtomicBool::new(false));
+        signal_hook::flag::register(SIGRTMIN(), interrupted)?;
+        let mut processors = Self { threads: Vec::new(), stopping: Arc::new(AtomicBool::new(false)) };
+        for (id, cpu) in cpus.into_iter().enumerate() {
+            let (exits, ended) = (Arc::clone(exits), ended.clone());
+            let stopping = Arc::clone(&processors.stopping);
+            let body = move || {
+                if let Some(reason) = run(cpu, &exits, &stopping) {
+                    let _ = ended.send(reason);
+                }
+            };
+            match thread::Builder::new().name(format!("vcpu{id}")).spawn(body) {
+                Ok(thread) => processors.threads.push(thread),
+                Err(error) => {
+                    processors.stop();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(processors)
+    }
+
+    /// Makes every processor leave the guest for good. A signal just before `KVM_RUN` is lost, so it is
+    /// repeated until the thread is gone.
+    pub fn stop(&mut self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        let deadline = Instant::now() + STOP;
+        for thread in self.threads.drain(..) {
+            while !thread.is_finished() && Instant::now() < deadline {
+                let _ = thread.kill(SIGRTMIN());
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+}
+
+fn run(mut cpu: VcpuFd, exits: &Exits, stopping: &AtomicBool) -> Option<Ended> {
+    while !stopping.load(Ordering::SeqCst) {
+        match cpu.run() {
+            Ok(exit) => {
+                if let Some(reason) = exits.handle(exit) {
+                    return Some(reason);
+                }
+            }
+            Err(error) if matches!(error.errno(), EINTR | EAGAIN) => {}
+            Err(error) => return Some(Ended::HostError(format!("KVM cannot run a processor: {error}"))),
+        }
+    }
+    None
+}
+
+const EINTR: i32 = rustix::io::Errno::INTR.raw_os_error();
+const EAGAIN: i32 = rustix::io::Errno::AGAIN.raw_os_error();
