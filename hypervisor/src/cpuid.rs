@@ -27,6 +27,50 @@ pub struct Timing {
     pub tsc_deadline: bool,
 }
 
+/// What this host's virtualisation does wrong, as far as a guest must be kept from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Errata {
+    /// Nothing known.
+    None,
+    /// QEMU's emulated SVM does not intercept XSETBV: KVM never learns the guest's XCR0 and restores another,
+    /// so a guest that uses XSAVE or AVX faults. Both are hidden.
+    XsetbvNotIntercepted,
+}
+
+impl Errata {
+    /// Looks at the processor that this process runs on.
+    #[must_use]
+    pub fn of_this_host() -> Self {
+        let leaf = core::arch::x86_64::__cpuid(0x4000_0000);
+        let mut vendor = Vec::new();
+        for register in [leaf.ebx, leaf.ecx, leaf.edx] {
+            vendor.extend(register.to_le_bytes());
+        }
+        if vendor == b"TCGTCGTCGTCG" { Self::XsetbvNotIntercepted } else { Self::None }
+    }
+}
+
+/// Hides XSAVE and every instruction set that lives in its state.
+pub fn hide_xsave(entries: &mut Vec<kvm_cpuid_entry2>) {
+    entries.retain(|entry| entry.function != 0xD);
+    for entry in entries {
+        match (entry.function, entry.index) {
+            // FMA, XSAVE, OSXSAVE, AVX, F16C
+            (1, _) => entry.ecx &= !(1 << 12 | 1 << 26 | 1 << 27 | 1 << 28 | 1 << 29),
+            (7, 0) => {
+                // AVX2 and AVX-512; VAES and VPCLMULQDQ, PKU; AMX
+                entry.ebx &= !(1 << 5 | 1 << 16 | 1 << 17 | 1 << 21 | 0b1111 << 26 | 1 << 30 | 1 << 31);
+                entry.ecx &=
+                    !(1 << 1 | 1 << 3 | 1 << 4 | 1 << 6 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12 | 1 << 14);
+                entry.edx &= !(1 << 2 | 1 << 3 | 1 << 8 | 1 << 22 | 1 << 23 | 1 << 24 | 1 << 25);
+            }
+            (7, 1) => (entry.eax, entry.edx) = (0, 0),
+            (0x8000_0001, _) => entry.ecx &= !(1 << 11 | 1 << 15 | 1 << 16), // XOP, LWP, FMA4
+            _ => {}
+        }
+    }
+}
+
 /// Adjusts what KVM supports to one processor of our machine.
 #[must_use]
 pub fn filter(supported: &[kvm_cpuid_entry2], topology: Topology, timing: Timing) -> Vec<kvm_cpuid_entry2> {

@@ -93,6 +93,7 @@ impl Engine {
     pub fn processors(&self, count: u8) -> Result<(Vec<VcpuFd>, u64), KvmError> {
         let supported = self.kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES);
         let supported = supported.map_err(call("list CPUID"))?;
+        let errata = cpuid::Errata::of_this_host();
         let mut processors = Vec::new();
         let mut tsc_khz = 0;
         for id in 0..count {
@@ -103,7 +104,10 @@ impl Engine {
             let topology = cpuid::Topology { id: id.into(), count: count.into() };
             let deadline = self.kvm.check_extension(Cap::TscDeadlineTimer);
             let timing = cpuid::Timing { tsc_khz, tsc_deadline: deadline };
-            let entries = cpuid::filter(supported.as_slice(), topology, timing);
+            let mut entries = cpuid::filter(supported.as_slice(), topology, timing);
+            if errata == cpuid::Errata::XsetbvNotIntercepted {
+                cpuid::hide_xsave(&mut entries);
+            }
             let table = CpuId::from_entries(&entries).map_err(|_| KvmError::Missing("room for CPUID"))?;
             cpu.set_cpuid2(&table).map_err(call("set CPUID"))?;
             processors.push(cpu);

@@ -39,7 +39,8 @@ pub struct Attached {
     cpus: Vec<VcpuFd>,
     control: Option<Arc<OwnedFd>>,
     ended: (Sender<Ended>, Receiver<Ended>),
-    _state: Option<(GuestWindow, u64)>,
+    /// Last: what KVM shows to the guest must outlive the processors.
+    kept: (DeviceContext, Option<(GuestWindow, u64)>),
 }
 
 impl Mapped {
@@ -116,7 +117,7 @@ impl Mapped {
             };
             control.start()?;
         }
-        Ok(Attached { exits, console, cpus: self.cpus, control, ended, _state: self.state })
+        Ok(Attached { exits, console, cpus: self.cpus, control, ended, kept: (self.context, self.state) })
     }
 }
 
@@ -142,6 +143,7 @@ impl Attached {
         if let Some(socket) = &self.control {
             tell(&**socket, &Event::Ended(ended.clone()));
         }
+        drop(self.kept);
         Ok(ended)
     }
 }
