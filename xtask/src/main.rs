@@ -1,8 +1,12 @@
 //! `cargo xtask`: the lab machine and the two commands of the README.
 
 mod appvm;
+mod binaries;
 mod cache;
+mod capture;
 mod cpio;
+mod demo;
+mod host;
 mod initramfs;
 mod job;
 mod kernel;
@@ -10,6 +14,7 @@ mod lab;
 mod machine;
 mod modules;
 mod packages;
+mod page;
 mod progress;
 mod rootfs;
 mod terminal;
@@ -28,6 +33,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Shows an AppVM fetching a page through firewallvm, netvm and an assigned network card.
+    Demo(demo::DemoArgs),
     /// Runs a command, or a shell, in an emulated machine with AMD-V, VT-d, an e1000e and a USB controller.
     Lab(lab::LabArgs),
     /// Builds what a Linux domain boots (kernel, initramfs, root file system) and prints the paths.
@@ -36,6 +43,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
+        Command::Demo(args) => demo::run(&args),
         Command::Lab(args) => lab::run(&args),
         Command::Appvm(args) => appvm::run(&args),
     };

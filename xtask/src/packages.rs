@@ -1,6 +1,6 @@
 //! Files out of Debian packages, without installing anything.
 
-use crate::cache;
+use crate::{cache, host};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,11 @@ use std::process::{Command, Output, Stdio};
 /// When it cannot be started, or ends with another status than 0: the message carries its last words.
 pub(crate) fn output(command: &mut Command) -> Result<Output> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {name}"))?;
+    let output = command
+        .stdin(Stdio::null())
+        .env("PATH", host::path())
+        .output()
+        .with_context(|| format!("cannot run {name}"))?;
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
         let mut last: Vec<_> = text.lines().rev().take(6).collect();

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 const BAD: Style = AnsiColor::Red.on_default().bold();
 const GOOD: Style = AnsiColor::Green.on_default();
+const HEADING: Style = Style::new().bold();
 const NOTE: Style = AnsiColor::Cyan.on_default();
 
 /// Prints an error with its causes on standard error.
@@ -17,6 +18,11 @@ pub(crate) fn error(error: &anyhow::Error) {
 /// Prints a decision or remark on standard error.
 pub(crate) fn note(text: &str) {
     anstream::eprintln!("{NOTE}·{NOTE:#} {text}");
+}
+
+/// Prints the heading of a piece of output on standard output.
+pub(crate) fn heading(text: &str) {
+    anstream::println!("\n{HEADING}{text}{HEADING:#}");
 }
 
 /// Something that takes a while; it ends with [`Task::done`], or unfinished when dropped.
@@ -46,6 +52,12 @@ impl Task {
             note(&format!("{name} …"));
         }
         Self { name: name.to_owned(), bar, since: Instant::now() }
+    }
+
+    /// Shows what is being done at the moment.
+    pub(crate) fn detail(&self, text: &str) {
+        let short: String = text.chars().take(60).collect();
+        self.bar.set_message(format!("{}: {short}", self.name));
     }
 
     /// Replaces the spinner by a line with the time taken.

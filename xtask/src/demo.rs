@@ -1,0 +1,150 @@
+//! `cargo xtask demo`: builds everything, boots the lab, and shows an AppVM fetching a page through
+//! firewallvm, netvm and a network card that was taken from dom0.
+
+mod screen;
+mod stage;
+
+use crate::job::{self, Job};
+use crate::machine::{Accel, Disk, Machine};
+use crate::page::Page;
+use crate::{capture, host, initramfs, kernel, progress};
+use anyhow::{Context, Result, bail};
+use screen::{Screen, Seen};
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+const SCRIPT: &str = include_str!("../guest/demo.sh");
+
+/// What QEMU's user network gives to its own stations: 52:55 and the address's four bytes.
+const SLIRP: [u8; 2] = [0x52, 0x55];
+
+/// Options of the demo.
+#[derive(clap::Args)]
+pub(crate) struct DemoArgs {
+    /// Ends after the demo instead of leaving you at a shell in dom0
+    #[arg(long)]
+    no_shell: bool,
+    /// How the lab's processors run [default: KVM where it works, else emulated]
+    #[arg(long, value_enum)]
+    accel: Option<Accel>,
+    /// Seconds until the machine is stopped
+    #[arg(long, value_name = "SECONDS", default_value_t = 900)]
+    timeout: u64,
+    /// Keeps the outer kernel's console in this file
+    #[arg(long, value_name = "FILE")]
+    console_log: Option<PathBuf>,
+}
+
+/// Runs the demo.
+///
+/// # Errors
+/// When something does not build, or any step of the demo fails.
+pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
+    host::prepare()?;
+    let accel = choose(args.accel);
+    let staged = stage::build()?;
+    let page = Page::serve()?;
+    let run_dir = tempfile::Builder::new().prefix("bulkhead-demo.").tempdir()?;
+    let kernel = kernel::debian()?;
+    let machine = Machine {
+        initramfs: initramfs::lab(&kernel)?,
+        kernel: kernel.image,
+        accel,
+        memory_mib: 3072,
+        cpus: 2,
+        share: staged.directory.clone(),
+        run_dir: run_dir.path().to_owned(),
+        disks: vec![Disk { image: staged.rootfs.clone(), read_only: true }],
+        network: "user".to_owned(),
+        capture: Some(staged.capture.clone()),
+        extra: Vec::new(),
+    };
+    let seen = Arc::new(Mutex::new(Seen::default()));
+    let cable = staged.capture.clone();
+    let job = job(args, &page, Screen::new(Arc::clone(&seen), move || show_cable(&cable)));
+    progress::heading("The lab machine");
+    let status = job::run(&machine, job);
+    if let Some(to) = &args.console_log {
+        let _ = std::fs::copy(machine.console_log(), to);
+    }
+    let seen = seen.lock().map_err(|_| anyhow::anyhow!("the output of the demo was not read to its end"))?;
+    verdict(status?, &seen, &page)
+}
+
+/// This machine's KVM or the emulated lab; says which and why.
+fn choose(wanted: Option<Accel>) -> Accel {
+    let (accel, why) = match wanted {
+        Some(accel) => (accel, "as asked for".to_owned()),
+        None => host::accel(),
+    };
+    let how = match accel {
+        Accel::Kvm => "on this machine's KVM",
+        Accel::Tcg => "emulated (slow, but the same kernels, VFIO and images)",
+    };
+    progress::note(&format!("The lab machine runs {how}: {why}"));
+    accel
+}
+
+fn job(args: &DemoArgs, page: &Page, screen: Screen) -> Job {
+    let shell = !args.no_shell && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    let (port, shell) = (page.address.port(), if shell { "yes" } else { "" });
+    Job {
+        script: format!("PAGE=http://10.0.2.2:{port}/\nSHELL_AFTER={shell}\n{SCRIPT}"),
+        on_terminal: false,
+        timeout: Some(Duration::from_secs(args.timeout)),
+        err: Box::new(screen.errors()),
+        out: Box::new(screen),
+    }
+}
+
+/// Whether the demo has shown what it promises.
+fn verdict(status: u8, seen: &Seen, page: &Page) -> Result<ExitCode> {
+    if let Some(failure) = &seen.failure {
+        bail!("the demo failed: {failure}\n{}", seen.log_tail());
+    }
+    if status != 0 || !seen.ended {
+        bail!("the demo's script ended early, with status {status}\n{}", seen.log_tail());
+    }
+    if !seen.shown.contains(page.content.trim()) {
+        bail!("what AppVM work printed is not the page that was served");
+    }
+    match &seen.cable {
+        Some(Ok(())) => {}
+        Some(Err(error)) => bail!("the cable: {error:#}"),
+        None => bail!("the cable's capture was not looked at"),
+    }
+    progress::note("The page came from inside AppVM work, through firewallvm, netvm and the assigned card");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints who spoke on the cable, and complains about anyone but the card and the outer network.
+fn show_cable(path: &Path) -> Result<()> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let speakers = capture::speakers(&bytes)?;
+    println!("  {:<19} {:<28} {:>7} {:>9}  who", "MAC address", "address", "frames", "bytes");
+    for ((mac, address), sent) in &speakers {
+        let who = match mac {
+            mac if *mac == stage::NIC_MAC => "the assigned card",
+            mac if outside(*mac) => "the outer network",
+            _ => "?",
+        };
+        let address = address.map_or("-".to_owned(), |address| address.to_string());
+        println!("  {:<19} {address:<28} {:>7} {:>9}  {who}", mac.to_string(), sent.frames, sent.bytes);
+    }
+    if !speakers.keys().any(|(mac, _)| *mac == stage::NIC_MAC) {
+        bail!("the assigned card sent nothing");
+    }
+    let strangers = capture::strangers(&speakers, stage::NIC_MAC, outside);
+    if !strangers.is_empty() {
+        bail!("these must not be seen there: {}", strangers.join(", "));
+    }
+    println!("  nothing but the card's own address left the machine");
+    Ok(())
+}
+
+fn outside(mac: capture::Mac) -> bool {
+    mac.0.starts_with(&SLIRP)
+}
