@@ -5,6 +5,7 @@
 #![no_main]
 
 mod faults;
+mod nic;
 mod timers;
 
 rt::entry!(main);
@@ -23,6 +24,7 @@ fn main(machine: rt::Machine) -> ! {
         Some("timer") => timers::sleep_and_wake(&machine),
         Some("divide") => faults::divide(machine.cmdline().len()),
         Some("pci") => list(&machine),
+        Some("nic") => nic::obey(&machine),
         other => rt::stop(format_args!("no such probe: {other:?}")),
     }
     rt::exit(0)
