@@ -4,7 +4,7 @@ use rustix::fs::{FileType, fstat};
 use std::fs::{File, OpenOptions};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use vmm_api::config::{Config, FileRef};
+use vmm_api::config::{Config, Disk, DiskMode, FileRef};
 
 /// Largest description accepted, in bytes.
 const MAX_CONFIG: u64 = 1 << 20;
@@ -85,8 +85,18 @@ pub struct Plan {
     pub kvm: Option<OwnedFd>,
     /// Memory that outlives the machine.
     pub state: Option<File>,
+    /// What devices need.
+    pub files: DeviceFiles,
     /// Control socket.
     pub control: Option<OwnedFd>,
+}
+
+/// Files behind devices.
+pub struct DeviceFiles {
+    /// Disk images, in the order of the description.
+    pub disks: Vec<File>,
+    /// Tap device.
+    pub tap: Option<File>,
 }
 
 /// Where the description comes from.
@@ -122,9 +132,18 @@ pub fn check(source: &Source, control: Option<i32>) -> Result<Plan, SetupError> 
         console_in: console(0)?,
         kvm: optional("the KVM device", &config.kvm, Use::ReadWrite)?.map(OwnedFd::from),
         state: optional("the surviving memory", &config.state, Use::ReadWrite)?,
+        files: DeviceFiles {
+            disks: config.disks.iter().map(disk).collect::<Result<_, _>>()?,
+            tap: optional("the tap device", &config.tap, Use::ReadWrite)?,
+        },
         control: control.map(control_socket).transpose()?,
         config,
     })
+}
+
+fn disk(disk: &Disk) -> Result<File, SetupError> {
+    let usage = if disk.mode == DiskMode::ReadWrite { Use::ReadWrite } else { Use::Read };
+    open("a disk image", &disk.image, usage)
 }
 
 fn read(file: &FileRef) -> Result<Vec<u8>, SetupError> {

@@ -121,7 +121,7 @@ impl Control {
             What::PowerButton if self.button == Button::Acpi => self.exits.power.press(),
             What::PowerButton => drop(self.ended.send(Ended::PoweredOff)),
             What::Kill => drop(self.ended.send(Ended::Killed)),
-            What::Stats => return Ok(Some(self.exits.stats.snapshot())),
+            What::Stats => return Ok(Some(self.exits.counters())),
         }
         Ok(None)
     }

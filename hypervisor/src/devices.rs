@@ -1,5 +1,6 @@
 //! What a device is given to do its work, and which devices a description asks for.
 
+use crate::check::DeviceFiles;
 use crate::exits::Exits;
 use crate::ioevents::IoEventBackend;
 use crate::irq::IrqRouter;
@@ -7,8 +8,14 @@ use crate::link_device::{LinkDevice, Port};
 use crate::link_end::{LinkEnd, VsockConnector};
 use crate::memslots::MemorySlots;
 use crate::pci::bus::{Shared, lock};
+use crate::virtio::blk::disk::Disk;
+use crate::virtio::device::Device;
+use crate::virtio::pci::VirtioPci;
+use crate::virtio::{blk, rng, vsock};
 use anyhow::{Context, Result};
 use kvm_ioctls::VmFd;
+use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use vm_memory::GuestMemoryMmap;
 use vmm_api::config::Config;
@@ -52,17 +59,59 @@ pub struct Reachable {
 ///
 /// # Errors
 /// Which device cannot be had, and why.
-pub fn attach(config: &Config, context: &DeviceContext, exits: &Exits) -> Result<Reachable> {
+pub fn attach(
+    config: &Config,
+    files: DeviceFiles,
+    context: &DeviceContext,
+    exits: &Exits,
+) -> Result<Reachable> {
     let mut reachable = Reachable::default();
     if config.link_ports > 0 {
-        let device = LinkDevice::new(context, config.link_ports).context("the link device")?;
-        let device = Arc::new(Mutex::new(device));
-        let shared: Shared = Arc::<Mutex<LinkDevice>>::clone(&device);
-        lock(&exits.pci).add(shared).context("the link device")?;
-        for number in 0..config.link_ports {
-            let port = Port { device: Arc::clone(&device), number };
-            reachable.ends.push((End::Port(number), Box::new(port)));
-        }
+        link_device(config.link_ports, context, exits, &mut reachable).context("the link device")?;
+    }
+    disks(config, files.disks, context, exits)?;
+    let rng = rng::device("rng", &exits.registry).context("the entropy device")?;
+    virtio(rng, context, exits).context("the entropy device")?;
+    if let Some(cid) = config.vsock_cid {
+        let (device, connector) = vsock::device("vsock", cid, &exits.registry).context("the vsock device")?;
+        virtio(device, context, exits).context("the vsock device")?;
+        reachable.vsock = Some(Box::new(connector));
     }
     Ok(reachable)
+}
+
+fn link_device(ports: u8, context: &DeviceContext, exits: &Exits, reachable: &mut Reachable) -> Result<()> {
+    let device = Arc::new(Mutex::new(LinkDevice::new(context, ports)?));
+    let shared: Shared = Arc::<Mutex<LinkDevice>>::clone(&device);
+    lock(&exits.pci).add(shared)?;
+    for number in 0..ports {
+        let port = Port { device: Arc::clone(&device), number };
+        reachable.ends.push((End::Port(number), Box::new(port)));
+    }
+    Ok(())
+}
+
+fn disks(config: &Config, images: Vec<File>, context: &DeviceContext, exits: &Exits) -> Result<()> {
+    let modes = config.disks.iter().map(|disk| disk.mode);
+    for (n, (image, mode)) in images.into_iter().zip(modes).enumerate() {
+        let what = || format!("disk {n}");
+        let disk = Disk::open(image, mode).with_context(what)?;
+        let device = blk::device(&format!("disk{n}"), disk, &exits.registry).with_context(what)?;
+        virtio(device, context, exits).with_context(what)?;
+    }
+    Ok(())
+}
+
+/// Puts a virtio device behind the PCI transport and on the bus.
+fn virtio(device: Device, context: &DeviceContext, exits: &Exits) -> Result<()> {
+    let memory = Arc::new(context.memory.clone());
+    let function = VirtioPci::new(device, memory, &context.irq, context.doorbells())?;
+    lock(&exits.pci).add(Arc::new(Mutex::new(function)))?;
+    Ok(())
+}
+
+impl VsockConnector for vsock::Connector {
+    fn connect(&mut self, port: u32, stream: OwnedFd) -> Result<(), String> {
+        vsock::Connector::connect(self, port, stream).map_err(|error| error.to_string())
+    }
 }

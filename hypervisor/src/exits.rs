@@ -4,6 +4,7 @@ use crate::pci::bus::{PciBus, Target, lock};
 use crate::power::{self, Power};
 use crate::serial::{self, SerialPort};
 use crate::stats::{Stats, count};
+use crate::virtio::counters::Registry;
 use abi::memory_map::{COM1, ECAM_BASE, ECAM_LEN, EXIT_PANIC, EXIT_PORT};
 use kvm_ioctls::VcpuExit;
 use std::sync::{Arc, Mutex};
@@ -25,9 +26,19 @@ pub struct Exits {
     pub power: Power,
     /// Counters.
     pub stats: Arc<Stats>,
+    /// Counters of the devices.
+    pub registry: Registry,
 }
 
 impl Exits {
+    /// All counters: the machine's, then the devices'.
+    #[must_use]
+    pub fn counters(&self) -> Vec<(String, u64)> {
+        let mut counters = self.stats.snapshot();
+        counters.extend(self.registry.snapshot());
+        counters
+    }
+
     /// Acts on one exit; `Some` when it ends the machine.
     pub fn handle(&self, exit: VcpuExit<'_>) -> Option<Ended> {
         count(&self.stats.exits);

@@ -15,6 +15,7 @@ use crate::power::Power;
 use crate::serial::SerialPort;
 use crate::stats::Stats;
 use crate::vcpu::Processors;
+use crate::virtio::counters::Registry;
 use crate::{acpi, registers};
 use anyhow::{Context, Result, anyhow};
 use kvm_ioctls::{VcpuFd, VmFd};
@@ -101,8 +102,9 @@ impl Mapped {
         let keyboard = serial.clone();
         console::start_input(plan.console_in, move |bytes| keyboard.type_in(bytes)).context("the console")?;
         let power = Power::new(&self.context.irq)?;
-        let exits = Arc::new(Exits { pci: Mutex::default(), serial, power, stats });
-        let devices = devices::attach(&plan.config, &self.context, &exits)?;
+        let exits =
+            Arc::new(Exits { pci: Mutex::default(), serial, power, stats, registry: Registry::default() });
+        let devices = devices::attach(&plan.config, plan.files, &self.context, &exits)?;
         let ended = channel();
         let control = plan.control.map(Arc::new);
         if let Some(socket) = &control {
