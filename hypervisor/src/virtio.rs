@@ -9,6 +9,7 @@ pub mod chain;
 pub mod config_space;
 pub mod counters;
 pub mod device;
+pub mod net;
 pub mod pci;
 pub mod queue;
 pub mod rng;

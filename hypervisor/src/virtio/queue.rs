@@ -7,7 +7,7 @@
 use super::chain::{Chain, WriteOnly};
 use std::num::Wrapping;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 use virtio_bindings::bindings::virtio_ring::VRING_AVAIL_F_NO_INTERRUPT;
 use virtio_queue::{Queue, QueueOwnedT, QueueT};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
@@ -43,21 +43,27 @@ pub enum QueueFault {
 pub struct VirtQueue {
     queue: Queue,
     memory: Arc<GuestRam>,
-    /// Whether anything was given back since the driver was last considered for an interrupt.
-    news: bool,
+    /// Used index when the driver was last considered for an interrupt.
+    considered: Wrapping<u16>,
 }
 
 impl VirtQueue {
     /// Takes over a queue that the transport has configured; the driver cannot change it any more.
     #[must_use]
     pub fn new(queue: Queue, memory: Arc<GuestRam>) -> Option<Self> {
-        queue.is_valid(memory.as_ref()).then_some(Self { queue, memory, news: false })
+        queue.is_valid(memory.as_ref()).then_some(Self { queue, memory, considered: Wrapping(0) })
     }
 
     /// Memory that the chains point into.
     #[must_use]
     pub fn memory(&self) -> &Arc<GuestRam> {
         &self.memory
+    }
+
+    /// Number of entries: requests at most in the device's hands.
+    #[must_use]
+    pub fn size(&self) -> u16 {
+        self.queue.size()
     }
 
     /// Takes the next request into `chain`; false when there is none.
@@ -93,9 +99,30 @@ impl VirtQueue {
     /// # Errors
     /// [`QueueFault::Address`] when the used ring cannot be written.
     pub fn push(&mut self, head: u16, written: usize) -> Result<(), QueueFault> {
-        let written = u32::try_from(written).unwrap_or(u32::MAX);
-        self.news = true;
-        self.queue.add_used(self.memory.as_ref(), head, written).map_err(|_| QueueFault::Address)
+        self.push_all(&[(head, written)])
+    }
+
+    /// Gives several requests back at once: the driver sees all of them or none (a received frame that
+    /// lies in several buffers).
+    ///
+    /// # Errors
+    /// [`QueueFault::Address`] when the used ring cannot be written.
+    pub fn push_all(&mut self, requests: &[(u16, usize)]) -> Result<(), QueueFault> {
+        let Some(((head, written), before)) = requests.split_last() else { return Ok(()) };
+        let mut next = Wrapping(self.queue.next_used());
+        for (head, written) in before {
+            let slot = u64::from(next.0 % self.queue.size());
+            // virtio 1.2, 2.7.8: flags and index, then elements of index and length.
+            let element = u64::from(used_len(*written)) << 32 | u64::from(*head);
+            let place = self.queue.used_ring().checked_add(4 + 8 * slot).ok_or(QueueFault::Address)?;
+            let bytes = element.to_le_bytes();
+            self.memory.write_slice(&bytes, GuestAddress(place)).map_err(|_| QueueFault::Address)?;
+            next += 1;
+        }
+        self.queue.set_next_used(next.0);
+        // The last one publishes the index, and with it those before.
+        let added = self.queue.add_used(self.memory.as_ref(), *head, used_len(*written));
+        added.map_err(|_| QueueFault::Address)
     }
 
     /// Whether requests wait.
@@ -123,27 +150,41 @@ impl VirtQueue {
         self.queue.enable_notification(self.memory.as_ref()).map_err(|_| QueueFault::Address)
     }
 
+    /// Used index up to which [`VirtQueue::wants_interrupt`] has been asked.
+    #[must_use]
+    pub fn considered(&self) -> u16 {
+        self.considered.0
+    }
+
     /// Whether the driver wants an interrupt for what was pushed since the last call.
     ///
     /// # Errors
     /// [`QueueFault::Address`] when the available ring cannot be read.
     pub fn wants_interrupt(&mut self) -> Result<bool, QueueFault> {
-        if !std::mem::take(&mut self.news) {
+        let new = Wrapping(self.queue.next_used());
+        let old = std::mem::replace(&mut self.considered, new);
+        if new == old {
             return Ok(false);
         }
-        let needed = self.queue.needs_notification(self.memory.as_ref());
-        if !needed.map_err(|_| QueueFault::Address)? {
-            return Ok(false);
-        }
+        // The used index is out before the driver's wish is read.
+        fence(Ordering::SeqCst);
         if self.queue.event_idx_enabled() {
-            return Ok(true);
+            let event = Wrapping(self.available_word(4 + 2 * u64::from(self.queue.size()))?);
+            return Ok(new - event - Wrapping(1) < new - old);
         }
-        let flags: u16 = self
-            .memory
-            .load(GuestAddress(self.queue.avail_ring()), Ordering::Relaxed)
-            .map_err(|_| QueueFault::Address)?;
-        Ok(u32::from(u16::from_le(flags)) & VRING_AVAIL_F_NO_INTERRUPT == 0)
+        Ok(u32::from(self.available_word(0)?) & VRING_AVAIL_F_NO_INTERRUPT == 0)
     }
+
+    fn available_word(&self, offset: u64) -> Result<u16, QueueFault> {
+        let place = self.queue.avail_ring().checked_add(offset).ok_or(QueueFault::Address)?;
+        let word = self.memory.load(GuestAddress(place), Ordering::Relaxed);
+        word.map(u16::from_le).map_err(|_| QueueFault::Address)
+    }
+}
+
+/// Length as the used ring holds it.
+fn used_len(written: usize) -> u32 {
+    u32::try_from(written).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
