@@ -134,7 +134,7 @@ pub fn check(source: &Source, control: Option<i32>) -> Result<Plan, SetupError> 
         state: optional("the surviving memory", &config.state, Use::ReadWrite)?,
         files: DeviceFiles {
             disks: config.disks.iter().map(disk).collect::<Result<_, _>>()?,
-            tap: optional("the tap device", &config.tap, Use::ReadWrite)?,
+            tap: config.tap.as_ref().map(tap).transpose()?,
         },
         control: control.map(control_socket).transpose()?,
         config,
@@ -144,6 +144,19 @@ pub fn check(source: &Source, control: Option<i32>) -> Result<Plan, SetupError> 
 fn disk(disk: &Disk) -> Result<File, SetupError> {
     let usage = if disk.mode == DiskMode::ReadWrite { Use::ReadWrite } else { Use::Read };
     open("a disk image", &disk.image, usage)
+}
+
+/// Takes the tap that dom0 opened, or opens the interface that the path names.
+fn tap(file: &FileRef) -> Result<File, SetupError> {
+    let what = "the tap device";
+    match file {
+        FileRef::Fd(_) => open(what, file, Use::ReadWrite),
+        FileRef::Path(path) => crate::virtio::net::tap::open(path).map_err(|error| SetupError::File {
+            what,
+            place: name(file),
+            error: std::io::Error::other(error),
+        }),
+    }
 }
 
 fn read(file: &FileRef) -> Result<Vec<u8>, SetupError> {

@@ -8,14 +8,9 @@ use crate::link_device::{LinkDevice, Port};
 use crate::link_end::{LinkEnd, VsockConnector};
 use crate::memslots::MemorySlots;
 use crate::pci::bus::{Shared, lock};
-use crate::virtio::blk::disk::Disk;
-use crate::virtio::device::Device;
-use crate::virtio::pci::VirtioPci;
-use crate::virtio::{blk, rng, vsock};
+use crate::virtio;
 use anyhow::{Context, Result};
 use kvm_ioctls::VmFd;
-use std::fs::File;
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use vm_memory::GuestMemoryMmap;
 use vmm_api::config::Config;
@@ -69,14 +64,7 @@ pub fn attach(
     if config.link_ports > 0 {
         link_device(config.link_ports, context, exits, &mut reachable).context("the link device")?;
     }
-    disks(config, files.disks, context, exits)?;
-    let rng = rng::device("rng", &exits.registry).context("the entropy device")?;
-    virtio(rng, context, exits).context("the entropy device")?;
-    if let Some(cid) = config.vsock_cid {
-        let (device, connector) = vsock::device("vsock", cid, &exits.registry).context("the vsock device")?;
-        virtio(device, context, exits).context("the vsock device")?;
-        reachable.vsock = Some(Box::new(connector));
-    }
+    virtio::attach::attach(config, files, (context, exits), &mut reachable)?;
     Ok(reachable)
 }
 
@@ -89,29 +77,4 @@ fn link_device(ports: u8, context: &DeviceContext, exits: &Exits, reachable: &mu
         reachable.ends.push((End::Port(number), Box::new(port)));
     }
     Ok(())
-}
-
-fn disks(config: &Config, images: Vec<File>, context: &DeviceContext, exits: &Exits) -> Result<()> {
-    let modes = config.disks.iter().map(|disk| disk.mode);
-    for (n, (image, mode)) in images.into_iter().zip(modes).enumerate() {
-        let what = || format!("disk {n}");
-        let disk = Disk::open(image, mode).with_context(what)?;
-        let device = blk::device(&format!("disk{n}"), disk, &exits.registry).with_context(what)?;
-        virtio(device, context, exits).with_context(what)?;
-    }
-    Ok(())
-}
-
-/// Puts a virtio device behind the PCI transport and on the bus.
-fn virtio(device: Device, context: &DeviceContext, exits: &Exits) -> Result<()> {
-    let memory = Arc::new(context.memory.clone());
-    let function = VirtioPci::new(device, memory, &context.irq, context.doorbells())?;
-    lock(&exits.pci).add(Arc::new(Mutex::new(function)))?;
-    Ok(())
-}
-
-impl VsockConnector for vsock::Connector {
-    fn connect(&mut self, port: u32, stream: OwnedFd) -> Result<(), String> {
-        vsock::Connector::connect(self, port, stream).map_err(|error| error.to_string())
-    }
 }

@@ -4,6 +4,7 @@
 //! Not here: KVM and the PCI bus (`crate::pci`, `crate::irq`). The driver in the guest is hostile: whatever
 //! it writes is copied once, checked, and answered by an error, a counted drop or `DEVICE_NEEDS_RESET`.
 
+pub mod attach;
 pub mod blk;
 pub mod chain;
 pub mod config_space;

@@ -230,8 +230,7 @@ impl<W: Wire> Backend for Net<W> {
         self.wire.command(command, &stage.poller);
     }
 
-    fn run(&mut self, stage: &mut Stage, ready: &[Ready]) -> Result<Next, QueueFault> {
-        ready.iter().for_each(|one| self.wire.woken(one));
+    fn run(&mut self, stage: &mut Stage, _ready: &[Ready]) -> Result<Next, QueueFault> {
         self.show_carrier(stage.session.as_ref());
         let Some(session) = stage.session.as_mut() else { return Ok(self.idle(&stage.poller)) };
         let [Some(to_guest), Some(from_guest)] = session.queues.as_mut_slice() else {

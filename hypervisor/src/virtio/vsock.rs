@@ -13,6 +13,7 @@ use super::counters::{Counter, Registry};
 use super::device::{Device, Interrupt, Kind, Session};
 use super::queue::{QueueFault, VirtQueue};
 use super::worker::{Backend, Next, OWN, Poller, Ready, Stage, Worker, notifiers};
+use crate::link_end::VsockConnector;
 use connection::Connection;
 use packet::{HOST, Header, LEN, Op, TYPE_STREAM};
 use std::collections::{BTreeMap, VecDeque};
@@ -73,6 +74,12 @@ impl Connector {
         let (answer, receiver) = sync_channel(1);
         self.0.command(Connect { port, stream, answer });
         receiver.recv().unwrap_or(Err(CannotConnect::Unusable))
+    }
+}
+
+impl VsockConnector for Connector {
+    fn connect(&mut self, port: u32, stream: OwnedFd) -> Result<(), String> {
+        Self::connect(self, port, stream).map_err(|error| error.to_string())
     }
 }
 

@@ -7,7 +7,7 @@ use super::wire::{Refused, Room, Wants, Wire};
 use super::{Identity, device};
 use crate::virtio::counters::{Counter, Registry};
 use crate::virtio::device::Device;
-use crate::virtio::worker::{Next, OWN, Poller, Ready};
+use crate::virtio::worker::{Next, OWN, Poller};
 use link::Meta;
 use std::fs::File;
 use std::io::{self, IoSlice};
@@ -125,8 +125,6 @@ impl Wire for Tap {
     fn command(&mut self, command: Self::Command, _poller: &Poller) {
         match command {}
     }
-
-    fn woken(&mut self, _ready: &Ready) {}
 
     fn is_up(&self) -> bool {
         !self.dead

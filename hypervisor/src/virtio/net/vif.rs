@@ -12,7 +12,7 @@ use super::{Identity, device};
 use crate::link_end::{AttachedLink, LinkEnd, LinkError};
 use crate::virtio::counters::{Counter, Registry};
 use crate::virtio::device::Device;
-use crate::virtio::worker::{Next, OWN, Poller, Ready, Worker};
+use crate::virtio::worker::{Next, OWN, Poller, Worker};
 use link::{Armed, Meta, PeerFault};
 use regions::Live;
 use std::io;
@@ -102,7 +102,7 @@ impl Vif {
     }
 
     fn take_up(&mut self, link: Box<Live>, poller: &Poller) -> io::Result<()> {
-        poller.add(&link.bell, EventSet::IN, OWN)?;
+        poller.add(&link.bell, EventSet::IN | EventSet::EDGE_TRIGGERED, OWN)?;
         self.live = Some(link);
         Ok(())
     }
@@ -122,13 +122,6 @@ impl Wire for Vif {
         let result = change.link.map_or(Ok(()), |link| self.take_up(link, poller));
         // An error means that nobody waits for the answer any more.
         let _ = change.done.send(result);
-    }
-
-    fn woken(&mut self, ready: &Ready) {
-        if let Some(live) = self.live.as_ref().filter(|_| ready.token == OWN) {
-            // Whatever the peer wrote into its eventfd: it is only a wake-up.
-            let _ = live.bell.read();
-        }
     }
 
     fn is_up(&self) -> bool {

@@ -1,7 +1,7 @@
 //! What a network device sends frames to and receives them from: a link, or a tap.
 
 use super::header::Offloads;
-use crate::virtio::worker::{Next, Poller, Ready};
+use crate::virtio::worker::{Next, Poller};
 use link::Meta;
 
 /// Whether a frame can be sent.
@@ -37,8 +37,6 @@ pub trait Wire: Send + 'static {
     fn guest_takes(&mut self, offloads: Offloads);
     /// Carries out a command.
     fn command(&mut self, command: Self::Command, poller: &Poller);
-    /// One of the wire's descriptors woke the thread.
-    fn woken(&mut self, ready: &Ready);
     /// Whether the guest is to see a carrier.
     fn is_up(&self) -> bool;
     /// Whether a frame of `len` bytes can be sent.

@@ -24,7 +24,8 @@ impl Doorbell for Bell {
 pub(super) struct Live {
     /// Dropped first: it points into the regions.
     pub(super) link: Link<Bell>,
-    /// Written by the peer to wake this end.
+    /// Written by the peer to wake this end. Never read: whoever else holds it could read it first and leave
+    /// this thread waiting. The poller reports every write once instead.
     pub(super) bell: EventFd,
     _regions: [std::sync::Arc<MmapRegion>; 2],
 }
@@ -46,6 +47,8 @@ impl Live {
         // SAFETY: the mapping is readable, page-aligned and of this length; its seals were checked, so it
         // cannot shrink; it is kept alive beside the link.
         let rx = unsafe { ReadOnly::new(start(&theirs)?, theirs.size()) };
+        // Whoever else holds the eventfd can fill it; that must not stop this thread.
+        rustix::io::ioctl_fionbio(crate::fd::borrow(&attached.ring), true).map_err(|_| BadGeometry)?;
         let link = Link::new(geometry, tx, rx, attached.epoch, Bell(attached.ring))?;
         Ok(Self { link, bell: attached.bell, _regions: [ours, theirs] })
     }
