@@ -6,5 +6,5 @@ rt::entry!(main);
 
 fn main(machine: rt::Machine) -> ! {
     log::info!("firewallvm up, command line {:?}", machine.cmdline());
-    rt::exit(0)
+    rt::run(|_| rt::Step::IDLE)
 }

@@ -62,7 +62,15 @@ impl Bench {
         );
         let mut qemu = Command::new(QEMU)
             .args(["-M", "q35", "-accel", "tcg", "-cpu", "max", "-m", "64M", "-nodefaults", "-no-reboot"])
-            .args(["-display", "none", "-serial", "stdio", "-append", "probe=nic", "-kernel"])
+            .args([
+                "-display",
+                "none",
+                "-serial",
+                "stdio",
+                "-append",
+                "probe=nic entropy=insecure-test",
+                "-kernel",
+            ])
             .arg(probe())
             .args(["-device", "isa-debug-exit,iobase=0x604,iosize=4", "-netdev", &netdev])
             .args(["-device", "e1000e,netdev=n0,mac=52:54:00:ab:cd:ef,romfile="])

@@ -76,11 +76,17 @@ impl Write for Line {
 struct Logger;
 
 impl log::Log for Logger {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
+    fn enabled(&self, message: &log::Metadata<'_>) -> bool {
+        // The virtio crate tells at `info` what only somebody who debugs it wants to know.
+        message.level() <= log::Level::Warn
+            || log::max_level() >= log::LevelFilter::Debug
+            || !message.target().starts_with("virtio_drivers")
     }
 
     fn log(&self, record: &log::Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
         line(format_args!("{:5} {}: {}", record.level(), record.target(), record.args()));
     }
 

@@ -103,6 +103,11 @@ impl Region {
         Some(unsafe { self.base.add(offset) })
     }
 
+    /// Start of the region, for drivers that keep pointers (virtio queues).
+    pub(crate) fn pointer(&self) -> NonNull<u8> {
+        self.base
+    }
+
     /// The untorn 64-bit word at `offset`.
     fn word(&self, offset: usize) -> Option<NonNull<u64>> {
         let at = self.at(offset, 8)?.cast::<u64>();

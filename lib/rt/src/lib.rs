@@ -5,7 +5,7 @@
 //! `main.rs` of each domain, and by nothing else.
 //!
 //! `unsafe` appears only in `boot`, `paging`, `interrupts` (and its children), `heap`, `pci`, `mmio`, `dma`,
-//! `doorbell`, `tasks`, `virtio`, and in what `entry!` expands to.
+//! `doorbell`, `tasks`, `virtio`, `virtio_net`, and in what `entry!` expands to.
 #![no_std]
 
 extern crate alloc;
@@ -16,6 +16,7 @@ pub mod boot;
 mod console;
 pub mod dma;
 mod doorbell;
+pub mod entropy;
 mod entry;
 pub mod heap;
 pub mod interrupts;
@@ -30,6 +31,8 @@ pub mod ram;
 mod run;
 mod tasks;
 mod timer;
+mod virtio;
+pub mod virtio_net;
 
 pub use dma::{DmaArena, Region};
 pub use doorbell::PortBell;
@@ -42,6 +45,7 @@ pub use run::{Step, run};
 pub use timer::Clock;
 #[doc(hidden)]
 pub use timer::queue::TimeDriver;
+pub use virtio_net::VirtioNet;
 
 #[doc(hidden)]
 pub mod __private {

@@ -4,7 +4,7 @@ use crate::boot::Handover;
 use crate::interrupts::Lapic;
 use crate::panic::stop;
 use crate::pci::{self, Function, MAX_FUNCTIONS};
-use crate::{DmaArena, LinkDevice, tasks, timer};
+use crate::{DmaArena, LinkDevice, entropy, tasks, timer};
 use abi::boot_info::BootInfo;
 use alloc::boxed::Box;
 use embassy_executor::Spawner;
@@ -26,7 +26,7 @@ impl Machine {
             stop(format_args!("the processor has no local APIC"));
         }
         let cmdline: &'static str = Box::leak(Box::<str>::from(handover.cmdline.as_str()));
-        let boot_info = handover.boot_info;
+        let mut boot_info = handover.boot_info;
         timer::start(boot_info.as_ref(), cmdline).unwrap_or_else(|why| stop(format_args!("{why}")));
         let functions = pci::start(ecam(boot_info.as_ref(), cmdline));
         for function in &functions {
@@ -37,11 +37,20 @@ impl Machine {
                 function.class()
             );
         }
+        let seed = boot_info.as_mut().map(|info| core::mem::replace(&mut info.seed, [0; 64]));
+        match entropy::start(seed.as_ref(), &functions, cmdline) {
+            Ok(entropy::Source::Insecure) => {
+                log::warn!("random numbers are NOT random, as the command line asks")
+            }
+            Ok(source) => log::debug!("random numbers from {source:?}"),
+            Err(why) => stop(format_args!("{why}")),
+        }
         tasks::start();
         Self { boot_info, cmdline, functions, link_device_taken: false }
     }
 
-    /// What our monitor says about this machine; `None` under any other.
+    /// What our monitor says about this machine; `None` under any other. The seed reads as zero: it was used,
+    /// and `entropy` gives out what came of it.
     #[must_use]
     pub fn boot_info(&self) -> Option<&BootInfo> {
         self.boot_info.as_ref()

@@ -103,23 +103,39 @@ impl Registers {
         Some(Self { base: unsafe { self.base.byte_add(offset as usize) }, len })
     }
 
-    fn at(&self, offset: u32) -> Option<NonNull<u32>> {
-        if !offset.is_multiple_of(4) || offset.checked_add(4)? > self.len {
+    /// The register of type `T` at `offset`.
+    fn at<T>(&self, offset: u32) -> Option<NonNull<T>> {
+        let size = u32::try_from(size_of::<T>()).ok()?;
+        if !offset.is_multiple_of(size) || offset.checked_add(size)? > self.len {
             return None;
         }
         // SAFETY: the sum stays inside the mapped block.
-        Some(unsafe { self.base.byte_add(offset as usize) })
+        Some(unsafe { self.base.cast::<T>().byte_add(offset as usize) })
+    }
+
+    /// Reads the 16-bit register at `offset`; all ones beyond the block.
+    pub(crate) fn read16(&self, offset: u32) -> u16 {
+        // SAFETY: aligned, inside the block, mapped for ever.
+        self.at::<u16>(offset).map_or(u16::MAX, |at| unsafe { at.read_volatile() })
+    }
+
+    /// Writes the 16-bit register at `offset`; nothing happens beyond the block.
+    pub(crate) fn write16(&self, offset: u32, value: u16) {
+        if let Some(at) = self.at::<u16>(offset) {
+            // SAFETY: aligned, inside the block, mapped for ever.
+            unsafe { at.write_volatile(value) }
+        }
     }
 }
 
 impl hal::mmio::Mmio for Registers {
     fn read32(&self, offset: u32) -> u32 {
         // SAFETY: aligned, inside the block, mapped for ever.
-        self.at(offset).map_or(u32::MAX, |at| unsafe { at.read_volatile() })
+        self.at::<u32>(offset).map_or(u32::MAX, |at| unsafe { at.read_volatile() })
     }
 
     fn write32(&self, offset: u32, value: u32) {
-        if let Some(at) = self.at(offset) {
+        if let Some(at) = self.at::<u32>(offset) {
             // SAFETY: aligned, inside the block, mapped for ever.
             unsafe { at.write_volatile(value) }
         }
@@ -170,6 +186,19 @@ impl Model {
 pub(crate) fn tsc() -> u64 {
     // SAFETY: RDTSC exists on every x86-64 and reads only.
     unsafe { core::arch::x86_64::_rdtsc() }
+}
+
+/// A number from the processor's random generator; `None` where it has none, or none now.
+pub(crate) fn rdrand() -> Option<u64> {
+    if !raw_cpuid::CpuId::new().get_feature_info()?.has_rdrand() {
+        return None;
+    }
+    let (number, valid): (u64, u8);
+    // SAFETY: CPUID offers the instruction, which touches two registers and the flags.
+    unsafe {
+        core::arch::asm!("rdrand {}", "setc {}", out(reg) number, out(reg_byte) valid, options(nomem, nostack));
+    }
+    (valid == 1).then_some(number)
 }
 
 /// Memory that KVM writes its clock record to.

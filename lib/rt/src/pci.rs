@@ -9,6 +9,7 @@ mod config;
 mod msix;
 
 pub use bar::{Bar, Kind};
+pub(crate) use capability::VENDOR_SPECIFIC;
 pub use capability::{Capability, capabilities};
 pub use config::{Address, Config};
 pub use msix::{Message, Msix};

@@ -5,6 +5,7 @@
 #![no_main]
 
 mod faults;
+mod network;
 mod nic;
 mod timers;
 
@@ -23,6 +24,9 @@ fn main(machine: rt::Machine) -> ! {
         Some("overflow") => faults::overflow_stack(),
         Some("timer") => timers::sleep_and_wake(&machine),
         Some("divide") => faults::divide(machine.cmdline().len()),
+        Some("random") => log::info!("random {:016x} {:016x}", rt::entropy::u64(), rt::entropy::u64()),
+        Some("network") => network::discover(&machine),
+        Some("interrupts") => network::interrupt_steadily(&machine),
         Some("pci") => list(&machine),
         Some("nic") => nic::obey(&machine),
         other => rt::stop(format_args!("no such probe: {other:?}")),

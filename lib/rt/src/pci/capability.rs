@@ -15,6 +15,9 @@ pub struct Capability {
 /// MSI-X.
 pub(super) const MSI_X: u8 = 0x11;
 
+/// Vendor-specific; virtio describes its register blocks with these.
+pub(crate) const VENDOR_SPECIFIC: u8 = 0x09;
+
 const STATUS_HAS_LIST: u32 = 1 << 20;
 
 /// Walks the list (PCI 3.0 §6.7). 48 entries fill the whole space, so a longer list is a loop and is cut.
