@@ -5,7 +5,20 @@
 //! but `vmm_api` events, and treats both as allegations.
 #![deny(unsafe_code)]
 
+pub mod cli;
+pub mod console;
+pub mod control_link;
+pub mod daemon;
 pub mod domain;
 pub mod name;
+pub mod nic;
 pub mod plan;
 pub mod problem;
+pub mod protocol;
+pub mod region;
+pub mod server;
+pub mod settings;
+pub mod spawn;
+pub mod supervise;
+pub mod tap;
+pub mod vmm;

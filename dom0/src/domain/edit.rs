@@ -10,9 +10,18 @@ use toml_edit::{Array, DocumentMut, Item, Value};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Adds the device.
-    Add(Bdf),
+    Add(Bdf, Reset),
     /// Removes the device, however its address is written.
     Remove(Bdf),
+}
+
+/// What the file says about devices that cannot be reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reset {
+    /// What it says already.
+    AsItIs,
+    /// That the user accepts one.
+    NotStrict,
 }
 
 /// Changes the list `devices` in the file: written beside it, flushed, then renamed over it, so that a crash
@@ -35,12 +44,16 @@ fn changed(text: &str, change: Change) -> Result<String, String> {
     let list = item.as_array_mut().ok_or("`devices` is not a list")?;
     let is = |value: &Value, bdf: Bdf| value.as_str().and_then(|s| s.parse().ok()) == Some(bdf);
     match change {
-        Change::Add(bdf) if !list.iter().any(|v| is(v, bdf)) => list.push(bdf.to_string()),
-        Change::Add(_) => {}
+        Change::Add(bdf, _) if !list.iter().any(|v| is(v, bdf)) => list.push(bdf.to_string()),
+        Change::Add(..) => {}
         Change::Remove(bdf) => list.retain(|v| !is(v, bdf)),
     }
     if list.is_empty() {
         document.remove("devices");
+        document.remove("strict_reset");
+    }
+    if matches!(change, Change::Add(_, Reset::NotStrict)) {
+        document.insert("strict_reset", toml_edit::value(false));
     }
     Ok(document.to_string())
 }
@@ -67,12 +80,12 @@ mod tests {
             "# my netvm\nkind = \"netvm\" # the card\ndevices = [\"01:00.0\"]\n\n[nic]\nipv6 = \"off\"\n";
         std::fs::write(&file, text).unwrap();
         let bdf = "0000:01:00.0".parse().unwrap();
-        devices(&file, Change::Add(bdf)).unwrap();
+        devices(&file, Change::Add(bdf, Reset::AsItIs)).unwrap();
         assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
         devices(&file, Change::Remove(bdf)).unwrap();
         let without = "# my netvm\nkind = \"netvm\" # the card\n\n[nic]\nipv6 = \"off\"\n";
         assert_eq!(std::fs::read_to_string(&file).unwrap(), without);
-        devices(&file, Change::Add(bdf)).unwrap();
+        devices(&file, Change::Add(bdf, Reset::AsItIs)).unwrap();
         let domain = crate::domain::file::read(&file).unwrap();
         assert_eq!(domain.devices[0].value, bdf);
     }
@@ -80,7 +93,7 @@ mod tests {
     #[test]
     fn what_is_no_list_is_left_alone() {
         let bdf = "01:00.0".parse().unwrap();
-        assert!(changed("devices = 1", Change::Add(bdf)).is_err());
-        assert!(changed("devices = [", Change::Add(bdf)).is_err());
+        assert!(changed("devices = 1", Change::Add(bdf, Reset::NotStrict)).is_err());
+        assert!(changed("devices = [", Change::Add(bdf, Reset::NotStrict)).is_err());
     }
 }

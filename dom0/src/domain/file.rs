@@ -3,7 +3,10 @@
 //! Every refusal names the file, the line, the field, the reason and the remedy. Nothing here looks at
 //! other domains or at the machine; that is [`super::check`].
 
+mod fields;
 mod nic;
+
+pub use fields::FIELDS;
 
 use super::{At, Disk, Domain, Domains, Kind, Label};
 use crate::name::{Bdf, Name};

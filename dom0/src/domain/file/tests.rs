@@ -51,6 +51,13 @@ fn unknown_field() {
 }
 
 #[test]
+fn every_field_is_in_the_manual() {
+    let said = wrong("kind = \"appvm\"\nx = 1\n");
+    let listed: Vec<&str> = said.split('`').skip(3).step_by(2).take_while(|w| *w != "bulkhead man").collect();
+    assert_eq!(listed, FIELDS.map(|(field, _)| field));
+}
+
+#[test]
 fn missing_kind() {
     assert_snapshot!(wrong("memory = 12\n"));
 }

@@ -1,0 +1,269 @@
+//! A stand-in for `bulkhead-vmm` in tests: a real process that speaks `vmm_api` and `control` over real memfds
+//! and eventfds, but runs no guest. The text of its "kernel" file says how it behaves, see [`Script`].
+
+use bulkhead_agent::serve;
+use control::codec;
+use control::message::{FromDomain, ToFirewall, ToNet};
+use dom0::region::{self, ControlEnd, OwnRegion};
+use link::Meta;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::fs::File;
+use std::io::{Read, Write};
+use vmm_api::config::{Config, FileRef};
+use vmm_api::message::{End, Ended, Event, Request, What};
+use vmm_api::wire;
+
+/// Words in the kernel file.
+struct Script(Vec<String>);
+
+impl Script {
+    fn says(&self, word: &str) -> bool {
+        self.0.iter().any(|w| w == word)
+    }
+}
+
+struct Port {
+    end: End,
+    own: Option<OwnRegion>,
+    link: Option<(ControlEnd, OwnedFd)>,
+    dom0: bool,
+}
+
+struct Fake {
+    config: Config,
+    script: Script,
+    control: OwnedFd,
+    console: File,
+    ports: Vec<Port>,
+}
+
+/// Takes over an inherited descriptor.
+fn inherited(fd: RawFd) -> OwnedFd {
+    // Opening the descriptor's own path duplicates it without unsafe code; sockets cannot be opened so.
+    File::options().read(true).open(format!("/proc/self/fd/{fd}")).map(OwnedFd::from).unwrap()
+}
+
+fn number(argument: &str) -> RawFd {
+    argument.strip_prefix("fd:").unwrap().parse().unwrap()
+}
+
+#[expect(unsafe_code, reason = "takes over descriptors that dom0 left open for this process")]
+fn socket(fd: RawFd) -> OwnedFd {
+    use rustix::fd::FromRawFd;
+    // SAFETY: dom0 said that this number is ours; nothing else in this process uses it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+fn fd(file: &FileRef) -> RawFd {
+    match file {
+        FileRef::Fd(fd) => *fd,
+        FileRef::Path(path) => panic!("{} is no descriptor", path.display()),
+    }
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    let [_, _, config, _, control] = arguments.as_slice() else { panic!("arguments: {arguments:?}") };
+    let mut text = String::new();
+    File::from(inherited(number(config))).read_to_string(&mut text).unwrap();
+    let config: Config = serde_json::from_str(&text).unwrap();
+    let mut kernel = String::new();
+    File::from(inherited(fd(&config.kernel))).read_to_string(&mut kernel).unwrap();
+    let script = Script(kernel.split_whitespace().map(str::to_owned).collect());
+    if script.says("exit-at-start") {
+        eprintln!("error: this kernel is no kernel");
+        std::process::exit(3);
+    }
+    let console = File::from(socket(fd(config.console.as_ref().unwrap())));
+    let mut fake = Fake { config, script, control: socket(number(control)), console, ports: Vec::new() };
+    fake.print(&format!("pid {}", std::process::id()));
+    fake.event(&Event::Running);
+    fake.run();
+}
+
+impl Fake {
+    fn print(&mut self, line: &str) {
+        self.console.write_all(format!("{line}\r\n").as_bytes()).unwrap();
+    }
+
+    fn event(&self, event: &Event) {
+        wire::send(&self.control, event, &[]).unwrap();
+    }
+
+    fn end(&self, ended: Ended) -> ! {
+        self.event(&Event::Ended(ended));
+        std::process::exit(0);
+    }
+
+    fn run(&mut self) {
+        loop {
+            let bells = self.ports.iter().filter_map(|p| p.link.as_ref()).map(|(_, bell)| bell.as_fd());
+            let all: Vec<BorrowedFd<'_>> =
+                [self.control.as_fd(), self.console.as_fd()].into_iter().chain(bells).collect();
+            let mut fds: Vec<PollFd<'_>> =
+                all.iter().map(|fd| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)).collect();
+            poll(&mut fds, None).unwrap();
+            let ready: Vec<bool> = fds.iter().map(|f| !f.revents().is_empty()).collect();
+            drop(fds);
+            drop(all);
+            if ready[0] {
+                match wire::recv::<Request>(&self.control) {
+                    Ok((request, fds)) => self.request(&request, fds),
+                    Err(_) => std::process::exit(0),
+                }
+            }
+            if ready[1] {
+                let mut typed = [0; 256];
+                let n = self.console.read(&mut typed).unwrap();
+                let typed = String::from_utf8_lossy(&typed[..n]).trim().to_owned();
+                match typed.as_str() {
+                    "panic" => self.end(Ended::Panicked),
+                    "reboot" => self.end(Ended::Rebooted),
+                    _ => self.print(&format!("typed {typed}")),
+                }
+            }
+            for index in 0..self.ports.len() {
+                self.drain(index);
+            }
+        }
+    }
+
+    fn request(&mut self, request: &Request, mut fds: Vec<OwnedFd>) {
+        let id = request.id;
+        match request.what {
+            What::PrepareLink { .. } if self.script.says("mute") => return,
+            What::PrepareLink { .. } if self.script.says("refuse-link") => {
+                return self.event(&Event::Failed { id, error: "no room for \x1b[2J links".to_owned() });
+            }
+            What::PrepareLink { end } => {
+                self.ports.retain(|p| p.end != end);
+                let own =
+                    (!self.script.says("unsealed")).then(|| OwnRegion::map_and_seal(fds[0].as_fd()).unwrap());
+                self.ports.push(Port { end, own, link: None, dom0: false });
+            }
+            What::AttachLink { end, epoch, role, .. } => {
+                let (ours, theirs, peer) = (fds.remove(2), fds.remove(1), fds.remove(0));
+                region::verify_sealed(peer.as_fd()).unwrap();
+                let port = self.ports.iter_mut().find(|p| p.end == end).unwrap();
+                let own = port.own.take().unwrap();
+                port.link = Some((ControlEnd::new(own, peer.as_fd(), epoch, theirs).unwrap(), ours));
+                port.dom0 = role == abi::link_device::Role::Dom0 as u32;
+                let dom0 = port.dom0;
+                self.print(&format!("attached {end:?} role {role} epoch {epoch}"));
+                self.event(&Event::Done { id });
+                return if dom0 { self.hello() } else { self.greet(end) };
+            }
+            What::DetachLink { end } => {
+                self.ports.retain(|p| p.end != end);
+                self.print(&format!("detached {end:?}"));
+            }
+            What::VsockConnect { port } if port == bulkhead_agent::PORT && !self.script.says("no-agent") => {
+                let stream = fds.remove(0);
+                std::thread::spawn(move || serve::serve(stream));
+            }
+            What::VsockConnect { .. } => {
+                return self.event(&Event::Failed { id, error: "connection reset by the guest".to_owned() });
+            }
+            What::PowerButton if self.script.says("stubborn") => {}
+            What::PowerButton => {
+                self.event(&Event::Done { id });
+                self.end(Ended::PoweredOff);
+            }
+            What::Kill => self.end(Ended::Killed),
+            What::Stats => {
+                let counters = vec![("exits.io".to_owned(), 7)];
+                return self.event(&Event::Stats { id, counters });
+            }
+        }
+        self.event(&Event::Done { id });
+        if self.script.says("chatty") {
+            self.event(&Event::Done { id: id + 1_000_000 });
+        }
+    }
+
+    /// First words to dom0.
+    fn hello(&mut self) {
+        if self.script.says("no-hello") {
+            return;
+        }
+        let kind = if self.script.says("wrong-kind") {
+            "router"
+        } else if self.config.link_ports == 2 {
+            "netvm"
+        } else {
+            "firewallvm"
+        };
+        self.say(&FromDomain::Hello {
+            kind: kind.try_into().unwrap(),
+            version: "0.0-fake".try_into().unwrap(),
+        });
+        if self.script.says("accuse") {
+            self.say(&FromDomain::PeerFault { port: 1, what: "bad index".try_into().unwrap() });
+        }
+    }
+
+    /// A word to a peer domain, so that a test sees that memory and doorbells lead where they should.
+    fn greet(&mut self, end: End) {
+        let text = format!("greetings from {}", self.config.name);
+        if let Some((link, _)) = self.ports.iter_mut().find(|p| p.end == end).and_then(|p| p.link.as_mut()) {
+            link.link.send(&Meta::MESSAGE, &[text.as_bytes()]).unwrap();
+            link.link.publish();
+        }
+    }
+
+    fn say(&mut self, message: &FromDomain) {
+        let mut buffer = [0; codec::MAX_LEN];
+        let bytes = codec::encode(message, &mut buffer).unwrap();
+        let port = self.ports.iter_mut().find(|p| p.dom0).unwrap();
+        let (link, _) = port.link.as_mut().unwrap();
+        link.link.send(&Meta::MESSAGE, &[bytes]).unwrap();
+        link.link.publish();
+    }
+
+    fn drain(&mut self, index: usize) {
+        let mut buffer = [0; 4096];
+        loop {
+            let port = &mut self.ports[index];
+            let Some((link, bell)) = port.link.as_mut() else { return };
+            let _ = rustix::io::read(&*bell, &mut [0u8; 8]);
+            let (end, dom0) = (port.end, port.dom0);
+            let bytes = match link.link.recv(&mut buffer) {
+                Ok(Some((_, len))) => buffer[..len].to_vec(),
+                Ok(None) => match link.link.arm() {
+                    link::Armed::Sleep => return,
+                    link::Armed::Pending => continue,
+                },
+                Err(fault) => return self.print(&format!("fault {}", fault.as_str())),
+            };
+            if !dom0 {
+                self.print(&format!("got on {end:?}: {}", String::from_utf8_lossy(&bytes)));
+            } else if self.config.link_ports == 2 {
+                match codec::decode::<ToNet>(&bytes).unwrap() {
+                    ToNet::Ping { nonce } => self.pong(nonce),
+                    ToNet::GetCounters => self.counters(),
+                    other => self.print(&format!("dom0 says {other:?}")),
+                }
+            } else {
+                match codec::decode::<ToFirewall>(&bytes).unwrap() {
+                    ToFirewall::Ping { nonce } => self.pong(nonce),
+                    ToFirewall::GetCounters => self.counters(),
+                    other => self.print(&format!("dom0 says {other:?}")),
+                }
+            }
+        }
+    }
+
+    fn pong(&mut self, nonce: u64) {
+        if !self.script.says("no-pong") {
+            self.say(&FromDomain::Pong { nonce });
+        }
+    }
+
+    fn counters(&mut self) {
+        for (name, more) in [("forwarded", true), ("dropped", false)] {
+            let counters = [(name.try_into().unwrap(), 11)].into_iter().collect();
+            self.say(&FromDomain::Counters { counters, more });
+        }
+    }
+}

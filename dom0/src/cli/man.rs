@@ -1,0 +1,78 @@
+//! The manual page, from the same table as the help.
+
+use crate::domain::file::FIELDS;
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, bold, roman};
+use std::io::{self, Write};
+
+/// Prints the page: the command, each of its subcommands, the domain files.
+pub(super) fn print(command: &clap::Command, out: &mut impl Write) -> io::Result<()> {
+    let mut command = command.clone();
+    command.build();
+    let man = Man::new(command.clone()).section("8");
+    man.render_title(out)?;
+    man.render_name_section(out)?;
+    man.render_synopsis_section(out)?;
+    man.render_description_section(out)?;
+    man.render_options_section(out)?;
+    let mut roff = Roff::new();
+    roff.control("SH", ["COMMANDS"]);
+    subcommands(&command, "", &mut roff);
+    domain_files(&mut roff);
+    roff.control("SH", ["FILES"]);
+    let files = [
+        ("/etc/bulkhead/domains/NAME.toml", "one file per domain"),
+        (
+            "/usr/lib/bulkhead",
+            "bulkhead-vmm and the images of netvm and firewallvm; BULKHEAD_LIB names another directory",
+        ),
+        ("/run/bulkhead/bulkheadd.sock", "the daemon's socket, for root and the group bulkhead"),
+        ("/var/log/bulkhead/NAME.log", "what a domain printed on its console"),
+    ];
+    for (file, meaning) in files {
+        roff.control("TP", []).text([bold(file)]).text([roman(meaning)]);
+    }
+    roff.to_writer(out)
+}
+
+fn subcommands(command: &clap::Command, above: &str, roff: &mut Roff) {
+    for sub in command.get_subcommands().filter(|s| s.get_name() != "help") {
+        let name = format!("{above}{}", sub.get_name());
+        if sub.has_subcommands() {
+            subcommands(sub, &format!("{name} "), roff);
+            continue;
+        }
+        let mut usage = name;
+        for argument in sub.get_arguments().filter(|a| !a.is_global_set() && a.get_id() != "help") {
+            usage.push(' ');
+            usage.push_str(&argument.to_string());
+        }
+        roff.control("TP", []).text([bold(usage)]);
+        roff.text([roman(sub.get_about().map(ToString::to_string).unwrap_or_default())]);
+    }
+}
+
+fn domain_files(roff: &mut Roff) {
+    roff.control("SH", ["DOMAIN FILES"]);
+    roff.text([roman(
+        "A domain is described by a TOML file; the file's name without .toml is the domain's name. Fields:",
+    )]);
+    for (field, meaning) in FIELDS {
+        roff.control("TP", []).text([bold(field)]).text([roman(meaning)]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn page_names_every_command_and_field() {
+        let mut page = Vec::new();
+        super::print(&crate::cli::Typed::command(), &mut page).unwrap();
+        let page = String::from_utf8(page).unwrap();
+        for word in ["nic assign", "completions", "strict_reset", "DOMAIN FILES"] {
+            assert!(page.contains(word) || page.contains(&word.replace(' ', "\\ ")), "{word} in {page}");
+        }
+    }
+}

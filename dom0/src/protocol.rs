@@ -1,0 +1,176 @@
+//! What the command line and the daemon say to each other.
+//!
+//! A `SOCK_SEQPACKET` Unix socket, one JSON document per packet (`vmm_api::wire`: bounded, with descriptors).
+//! One request per connection, then any number of [`Answer::Progress`] and one last answer. Streams (console,
+//! run, logs) are descriptors beside the last answer, so that the daemon never touches their bytes.
+
+use crate::domain::{Kind, Label};
+use crate::name::{Bdf, Name};
+use crate::problem::Problems;
+use serde::{Deserialize, Serialize};
+
+/// From the command line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// Starts domains and everything above them; all of them when none is named.
+    Up {
+        /// The domains.
+        domains: Vec<Name>,
+    },
+    /// Stops domains; all of them when none is named.
+    Down {
+        /// The domains.
+        domains: Vec<Name>,
+        /// What to do when others still use them.
+        users: Users,
+    },
+    /// Asks for [`Outcome::Status`].
+    Status,
+    /// Asks for a stream to a domain's serial console.
+    Console {
+        /// The domain.
+        domain: Name,
+    },
+    /// Asks for a domain's log, as a file opened for reading.
+    Logs {
+        /// The domain.
+        domain: Name,
+    },
+    /// Asks for a stream to the agent in an AppVM.
+    Run {
+        /// The domain.
+        domain: Name,
+    },
+    /// Asks for [`Outcome::Counters`].
+    Counters {
+        /// The domain.
+        domain: Name,
+    },
+    /// Gives a network card to a domain.
+    NicAssign {
+        /// The card.
+        bdf: Bdf,
+        /// The domain.
+        domain: Name,
+        /// What the user accepts.
+        accept: Accept,
+    },
+    /// Gives a network card back to this machine.
+    NicUnassign {
+        /// The card.
+        bdf: Bdf,
+    },
+}
+
+/// What happens to those that use a domain which is to stop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Users {
+    /// Refuse while there are any.
+    #[default]
+    Refuse,
+    /// Leave them running, offline.
+    LeaveOffline,
+}
+
+/// What a user accepts when assigning a device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Accept {
+    /// That a device in use is taken away.
+    pub busy: bool,
+    /// That a device which cannot be reset from outside keeps what its last owner left in it.
+    pub no_reset: bool,
+}
+
+/// From the daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// A step of a longer job.
+    Progress {
+        /// In words.
+        text: String,
+    },
+    /// It is done; the last answer.
+    Done(Outcome),
+    /// It is not done, and nothing was left half-done; the last answer.
+    Failed(Problems),
+}
+
+/// What came of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// What was asked for.
+    Done,
+    /// Every domain.
+    Status(Vec<DomainStatus>),
+    /// Counters by name.
+    Counters(Vec<(String, u64)>),
+    /// The descriptor beside this answer.
+    Stream,
+}
+
+/// State of one domain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DomainStatus {
+    /// Name.
+    pub name: Name,
+    /// Trust colour.
+    pub label: Label,
+    /// What it is for.
+    pub kind: Kind,
+    /// What it is doing.
+    pub state: Phase,
+    /// Why it is not running, if it ended by itself.
+    pub reason: Option<String>,
+    /// RAM in MiB.
+    pub memory_mib: u32,
+    /// Virtual processors.
+    pub vcpus: u8,
+    /// The domain above.
+    pub netvm: Option<Name>,
+    /// Its addresses: of the uplink (netvm) or on its link (AppVM).
+    pub addresses: Vec<String>,
+    /// Seconds since its start, when it runs.
+    pub uptime_s: Option<u64>,
+    /// Times that it was replaced since it was last brought up.
+    pub restarts: u32,
+    /// Version of its image, as it says.
+    pub version: Option<String>,
+}
+
+/// What a domain is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// No process.
+    Stopped,
+    /// A process, not ready yet.
+    Starting,
+    /// Ready.
+    Running,
+    /// Asked to end.
+    Stopping,
+    /// It ended by itself and waits to be replaced.
+    Restarting,
+    /// It ended by itself and stays down.
+    Failed,
+}
+
+impl Phase {
+    /// The word shown to users.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Restarting => "restarting",
+            Self::Failed => "failed",
+        }
+    }
+}

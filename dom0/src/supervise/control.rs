@@ -1,0 +1,137 @@
+//! What is said over control links: who the clients are, how the NIC gets its addresses, signs of life.
+
+use super::Supervisor;
+use crate::control_link::Report;
+use crate::domain::Kind;
+use crate::name::Name;
+use crate::plan::{Link, Party};
+use crate::vmm::clean;
+use control::message::{FromDomain, ToFirewall, ToNet};
+use std::time::Instant;
+
+impl Supervisor {
+    /// Something came over a control link; ignored unless it is the present incarnation.
+    pub(super) fn report(&mut self, name: &Name, epoch: u64, report: Report) {
+        let current = self
+            .wires
+            .iter()
+            .any(|w| w.link.upper == Party::Dom0 && w.link.touches(name) && w.epoch == epoch);
+        if !current || self.runtimes.get(name).is_none_or(|r| r.control.is_none()) {
+            return;
+        }
+        match report {
+            Report::Message(message) => self.message(name, *message),
+            Report::Fault(why) => self.fault(name, &format!("it broke the control link's protocol: {why}")),
+        }
+    }
+
+    fn message(&mut self, name: &Name, message: FromDomain) {
+        let Some(kind) = self.plan.machine(name).map(|m| m.kind) else { return };
+        let Some(runtime) = self.runtimes.get_mut(name) else { return };
+        runtime.heard = Some(Instant::now());
+        match message {
+            FromDomain::Hello { kind: said, version } if said == kind.word() => {
+                runtime.hello = Some(clean(&version));
+            }
+            FromDomain::Hello { kind: said, .. } => {
+                let why = format!("its image says that it is a {}, not a {kind}", clean(&said));
+                self.fault(name, &why);
+            }
+            FromDomain::Uplink(uplink) if kind == Kind::Netvm => {
+                tracing::info!(%name, link_up = uplink.link_up, v4 = ?uplink.v4, v6 = ?uplink.v6, "uplink");
+                runtime.uplink = Some(uplink);
+            }
+            FromDomain::Uplink(_) => self.fault(name, "it reported an uplink that it cannot have"),
+            FromDomain::Counters { counters, more } => {
+                let counters: Vec<_> = counters.iter().map(|(n, v)| (clean(n), *v)).collect();
+                self.counters_from_guest(name, &counters, more);
+            }
+            FromDomain::Pong { nonce } if nonce == runtime.run => {}
+            FromDomain::Pong { .. } => self.fault(name, "it answered a ping that was not sent"),
+            FromDomain::PeerFault { port, what } => {
+                tracing::warn!(%name, port, what = clean(&what), "accuses the peer on a port");
+                self.accused(name, port);
+            }
+        }
+    }
+
+    /// First words to a driver domain after its control link came up.
+    pub(super) fn greet(&mut self, name: &Name) {
+        let Some(machine) = self.plan.machine(name) else { return };
+        if let (Some(nic), Some(control)) =
+            (&machine.nic, self.runtimes.get(name).and_then(|r| r.control.as_ref()))
+        {
+            control.send(&ToNet::Nic(nic.clone()));
+        }
+        let begun: Vec<Link> = self.wires.iter().filter(|w| w.is_begun()).map(|w| w.link.clone()).collect();
+        for link in begun {
+            if matches!(&link.upper, Party::Domain(n, _) if n == name) {
+                self.introduce(&link);
+            }
+        }
+    }
+
+    /// Tells a firewallvm who stands behind a link, if it is a client's.
+    pub(super) fn introduce(&self, link: &Link) {
+        let (Party::Domain(firewall, _), Party::Domain(name, _)) = (&link.upper, &link.lower) else { return };
+        let client = self.plan.machine(name).and_then(|m| m.client.clone());
+        let control = self.runtimes.get(firewall).and_then(|r| r.control.as_ref());
+        if let (Some((port, client)), Some(control)) = (client, control) {
+            control.send(&ToFirewall::Client { port, client });
+        }
+    }
+
+    /// Tells a firewallvm that a client is gone for good.
+    pub(super) fn forget_client(&self, name: &Name) {
+        let Some(machine) = self.plan.machine(name) else { return };
+        let control =
+            machine.netvm.as_ref().and_then(|n| self.runtimes.get(n)).and_then(|r| r.control.as_ref());
+        if let (Some((port, _)), Some(control)) = (&machine.client, control) {
+            control.send(&ToFirewall::ForgetClient { port: *port });
+        }
+    }
+
+    /// Asks driver domains for signs of life and ends those that give none.
+    pub(super) fn ping_due(&mut self, now: Instant) {
+        let times = self.settings.times;
+        let mut silent = Vec::new();
+        for (name, runtime) in &mut self.runtimes {
+            let (Some(control), Some(_)) = (&runtime.control, &runtime.hello) else { continue };
+            if runtime.heard.is_some_and(|at| now.duration_since(at) > times.silence) {
+                silent.push(name.clone());
+            } else if runtime.asked.is_none_or(|at| now.duration_since(at) >= times.ping) {
+                runtime.asked = Some(now);
+                let nonce = runtime.run;
+                match self.plan.machine(name).map(|m| m.kind) {
+                    Some(Kind::Netvm) => control.send(&ToNet::Ping { nonce }),
+                    Some(Kind::Firewallvm) => control.send(&ToFirewall::Ping { nonce }),
+                    _ => {}
+                }
+            }
+        }
+        for name in silent {
+            self.fault(&name, &format!("it gave no sign of life for {} s", times.silence.as_secs()));
+        }
+    }
+
+    /// Asks a driver domain for its counters; `false` when it cannot be asked.
+    pub(super) fn ask_guest_counters(&self, name: &Name) -> bool {
+        let control = self.runtimes.get(name).and_then(|r| r.control.as_ref());
+        match (control, self.plan.machine(name).map(|m| m.kind)) {
+            (Some(control), Some(Kind::Netvm)) => control.send(&ToNet::GetCounters),
+            (Some(control), Some(Kind::Firewallvm)) => control.send(&ToFirewall::GetCounters),
+            _ => return false,
+        }
+        true
+    }
+
+    /// Asks a driver domain for an orderly end.
+    pub(super) fn say_stop(&self, name: &Name, kind: Kind) {
+        let Some(control) = self.runtimes.get(name).and_then(|r| r.control.as_ref()) else { return };
+        match kind {
+            Kind::Netvm => control.send(&ToNet::Stop),
+            Kind::Firewallvm => control.send(&ToFirewall::Stop),
+            Kind::Appvm => {}
+        }
+    }
+}
