@@ -206,7 +206,9 @@ proptest! {
             let sum = Sum::new().bytes(&expected[..10]).bytes(&expected[12..20]).finish();
             expected[10..12].copy_from_slice(&sum.to_be_bytes());
         }
-        prop_assert_eq!(&frame[h.payload_at..h.end], &expected[..]);
+        // Half a checksum cannot be updated; nobody can check it either.
+        let whole = quoted_len - usize::from(kind == 0 && quoted_len - ip_len == 17);
+        prop_assert_eq!(&frame[h.payload_at..h.payload_at + whole], &expected[..whole]);
     }
 }
 
