@@ -1,3 +1,46 @@
-//! The firewallvm domain as a host-testable library.
+//! The firewallvm domain as a host-testable library: policy, connections, address translation.
+//!
+//! Begin with `decide`. A packet's walk: [`firewall`] (the loop) → [`from_client`] or [`from_net`] → [`decide`] →
+//! [`flows`], [`policy`], [`nat`] → [`to_net`] or [`to_client`]. What the firewall itself says to a client is in
+//! [`arp`], [`nd`], [`dhcp`], [`pmtu`] and [`answer`]. Not here: any device, any machine (that is `main.rs` with
+//! `rt`), the form of packets (crate `packet`).
+//!
+//! No ALGs: nothing in a payload ever opens anything.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
+
+extern crate alloc;
+
+pub mod address;
+pub mod answer;
+pub mod arp;
+pub mod client;
+pub mod control_plane;
+pub mod decide;
+pub mod dhcp;
+pub mod dns;
+pub mod errors;
+pub mod firewall;
+pub mod flows;
+pub mod fragments;
+pub mod from_client;
+pub mod from_net;
+pub mod hash;
+pub mod nat;
+pub mod nd;
+pub mod offload;
+pub mod pmtu;
+pub mod policy;
+pub mod ports;
+pub mod state;
+pub mod to_client;
+pub mod to_net;
+pub mod translate;
+pub mod uplink;
+pub mod verdict;
+
+pub use firewall::{Firewall, Next};

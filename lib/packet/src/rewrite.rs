@@ -276,6 +276,35 @@ pub fn icmp_is_valid(frame: &[u8], headers: &Headers) -> bool {
     }
 }
 
+/// Computes the checksum of a TCP segment or UDP datagram afresh: for a frame whose checksum was left to the card,
+/// before it is cut.
+pub fn complete(frame: &mut [u8], headers: &Headers) -> Option<()> {
+    let (protocol, at) = match headers.transport {
+        Transport::Tcp(_) => (ipv4::TCP, tcp::CHECKSUM_AT),
+        Transport::Udp(_) => (ipv4::UDP, udp::CHECKSUM_AT),
+        _ => return None,
+    };
+    let (head, bytes) = frame.get_mut(..headers.end)?.split_at_mut_checked(headers.transport_at)?;
+    let ip = head.get(ethernet::HEADER_LEN..)?;
+    let pseudo = match &headers.network {
+        Network::V4(_) => {
+            let ip = Ipv4::fields(ip.first_chunk()?);
+            pseudo_v4(ip.source, ip.destination, protocol, transport_len(headers))
+        }
+        Network::V6(_) => {
+            let ip = Ipv6::fields(ip.first_chunk()?);
+            pseudo_v6(ip.source, ip.destination, protocol, transport_len(headers))
+        }
+    };
+    *bytes.get_mut(at..)?.first_chunk_mut()? = [0; 2];
+    let checksum = match pseudo.bytes(bytes).finish() {
+        0 if protocol == ipv4::UDP => 0xFFFF,
+        sum => sum,
+    };
+    *bytes.get_mut(at..)?.first_chunk_mut()? = checksum.to_be_bytes();
+    Some(())
+}
+
 /// Turns an echo request to us into our reply, in place: addresses swapped, type changed.
 #[must_use]
 pub fn echo_reply(frame: &mut [u8], headers: &Headers) -> Option<()> {

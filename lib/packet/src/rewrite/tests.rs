@@ -156,6 +156,9 @@ proptest! {
             let (s, d) = (low(to.0), low(to.1));
             v4(&mut frame, &h, &Endpoints { source: s, destination: d, source_port, destination_port }, Field::Partial).unwrap();
         }
+        let mut completed = frame.clone();
+        complete(&mut completed, &h).unwrap();
+        assert_sound(&completed, v6);
         // What a card does: sum from the transport header on, the field included.
         let sum = match Sum::new().bytes(&frame[h.transport_at..h.end]).finish() { 0 if !tcp => 0xFFFF, sum => sum };
         frame[at..at + 2].copy_from_slice(&sum.to_be_bytes());

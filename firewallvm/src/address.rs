@@ -1,0 +1,132 @@
+//! Which addresses are whose: our own, the clients', and those that nobody may send from or to.
+
+use crate::client::Client;
+use core::net::{Ipv4Addr, Ipv6Addr};
+use packet::ethernet::Mac;
+
+/// Our hardware address on every link.
+pub const OUR_MAC: Mac = [0xFE, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF];
+/// Our link-local address on every client's link.
+pub const OUR_LINK_LOCAL: Ipv6Addr = packet::ndp::link_local(OUR_MAC);
+/// The virtual name servers that every client is told (IPv4).
+pub const DNS_V4: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 139, 1, 1), Ipv4Addr::new(10, 139, 1, 2)];
+/// The virtual name server that every client is told (IPv6).
+pub const DNS_V6: Ipv6Addr = Ipv6Addr::new(0xfd09, 0x24ef, 0x4179, 0, 0, 0, 0, 0x53);
+/// Where name servers listen.
+pub const DNS_PORT: u16 = 53;
+
+/// What the firewall knows of an address family.
+pub trait Address: Copy + Eq + core::fmt::Debug + 'static {
+    /// `0.0.0.0` or `::`.
+    const UNSPECIFIED: Self;
+
+    /// Whether the address belongs to the inside, whether or not somebody has it now: clients and virtual servers.
+    fn is_internal(self) -> bool;
+
+    /// Whether no packet may be forwarded from it.
+    fn is_bad_source(self) -> bool;
+
+    /// Whether no packet may be forwarded to it.
+    fn is_bad_destination(self) -> bool;
+
+    /// Whether the address is on a client's link: the client's or ours.
+    fn is_on_link(self, client: &Client) -> bool;
+
+    /// Feeds two addresses to a hash.
+    fn hash_pair(sip: crate::hash::Sip, a: Self, b: Self) -> crate::hash::Sip;
+
+    /// Bytes that [`Self::hash_pair`] feeds.
+    const PAIR_LEN: u64;
+}
+
+impl Address for Ipv4Addr {
+    const UNSPECIFIED: Self = Self::UNSPECIFIED;
+    const PAIR_LEN: u64 = 8;
+
+    fn is_internal(self) -> bool {
+        // 10.137.0.0/16 (clients) and 10.139.1.0/24 (virtual servers).
+        let [a, b, c, _] = self.octets();
+        a == 10 && (b == 137 || (b == 139 && c == 1))
+    }
+
+    fn is_bad_source(self) -> bool {
+        // "This network", loopback, groups and the reserved last /4 (RFC 6890); link-local does not pass routers.
+        let [a, b, ..] = self.octets();
+        a == 0 || a == 127 || a >= 224 || (a == 169 && b == 254)
+    }
+
+    fn is_bad_destination(self) -> bool {
+        self.is_bad_source()
+    }
+
+    fn is_on_link(self, client: &Client) -> bool {
+        client.covers_v4(self)
+    }
+
+    #[inline]
+    fn hash_pair(sip: crate::hash::Sip, a: Self, b: Self) -> crate::hash::Sip {
+        sip.word(u64::from(a.to_bits()) | u64::from(b.to_bits()) << 32)
+    }
+}
+
+impl Address for Ipv6Addr {
+    const UNSPECIFIED: Self = Self::UNSPECIFIED;
+    const PAIR_LEN: u64 = 32;
+
+    fn is_internal(self) -> bool {
+        matches!(self.segments(), [0xfd09, 0x24ef, 0x4179, ..])
+    }
+
+    fn is_bad_source(self) -> bool {
+        match self.segments() {
+            // Unspecified, loopback, IPv4-compatible and IPv4-mapped.
+            [0, 0, 0, 0, 0, 0 | 0xffff, ..] => true,
+            // Link-local, the former site-local, and groups.
+            [first, ..] => first >= 0xfe80,
+        }
+    }
+
+    fn is_bad_destination(self) -> bool {
+        self.is_bad_source()
+    }
+
+    fn is_on_link(self, client: &Client) -> bool {
+        client.covers_v6(self)
+    }
+
+    #[inline]
+    fn hash_pair(sip: crate::hash::Sip, a: Self, b: Self) -> crate::hash::Sip {
+        [a, b].into_iter().fold(sip, |sip, address| {
+            let (low, high) = halves(address.to_bits());
+            sip.word(low).word(high)
+        })
+    }
+}
+
+/// The halves of a 128-bit number, the low one first.
+#[inline]
+fn halves(number: u128) -> (u64, u64) {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = number.to_le_bytes();
+    (u64::from_le_bytes([a, b, c, d, e, f, g, h]), u64::from_le_bytes([i, j, k, l, m, n, o, p]))
+}
+
+/// The /64 that an address is in.
+#[must_use]
+pub const fn prefix64(address: Ipv6Addr) -> [u16; 4] {
+    let [a, b, c, d, ..] = address.segments();
+    [a, b, c, d]
+}
+
+/// The last half of an address.
+#[must_use]
+pub const fn interface_id(address: Ipv6Addr) -> [u16; 4] {
+    let [.., a, b, c, d] = address.segments();
+    [a, b, c, d]
+}
+
+/// Our own address in a client's /64.
+#[must_use]
+pub const fn gateway_v6(prefix: Ipv6Addr) -> Ipv6Addr {
+    let [a, b, c, d] = prefix64(prefix);
+    Ipv6Addr::new(a, b, c, d, 0, 0, 0, 1)
+}

@@ -1,0 +1,144 @@
+//! Messages from dom0 and netvm, and what dom0 is told.
+
+use crate::{client::Client, flows::PORTS, ports::Ports, state::Core, verdict::DropReason};
+use abi::link_device::Role;
+use alloc::boxed::Box;
+use control::{
+    codec,
+    message::{FromDomain, NetToFirewall, ToFirewall},
+};
+use link::{Doorbell, Meta};
+
+/// Counters in one message.
+const BATCH: usize = 32;
+
+/// What a message asks of the loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// Nothing more.
+    Nothing,
+    /// Router advertisements to these ports, as a bitmap.
+    Advertise(u32),
+    /// An orderly end.
+    Stop,
+}
+
+/// Carries out a message that came on a port.
+///
+/// # Errors
+/// [`DropReason::Message`] for what is malformed or comes from who has nothing to say.
+pub fn take<D: Doorbell>(
+    core: &mut Core,
+    ports: &mut Ports<D>,
+    (port, role): (u8, Role),
+    bytes: &[u8],
+) -> Result<Asked, DropReason> {
+    match role {
+        Role::Dom0 => from_dom0(core, ports, port, codec::decode(bytes).map_err(|_| DropReason::Message)?),
+        Role::Upstream => {
+            let NetToFirewall::Uplink(uplink) = codec::decode(bytes).map_err(|_| DropReason::Message)?;
+            let before = core.offer();
+            core.set_uplink(&uplink);
+            log::info!(
+                "uplink: {}, mtu {}, v4 {:?}, v6 {:?}",
+                if uplink.link_up { "up" } else { "down" },
+                uplink.mtu,
+                core.v4.address,
+                core.v6.address
+            );
+            Ok(if core.offer() == before { Asked::Nothing } else { Asked::Advertise(u32::MAX) })
+        }
+        Role::Downstream => Err(DropReason::Message),
+    }
+}
+
+fn from_dom0<D: Doorbell>(
+    core: &mut Core,
+    ports: &mut Ports<D>,
+    dom0: u8,
+    message: ToFirewall,
+) -> Result<Asked, DropReason> {
+    match message {
+        ToFirewall::Client { port, client } => return set_client(core, port, client),
+        ToFirewall::ForgetClient { port } => forget(core, port),
+        ToFirewall::GetCounters => send_counters(core, ports, dom0),
+        ToFirewall::Ping { nonce } => tell(ports, dom0, &FromDomain::Pong { nonce }),
+        ToFirewall::Stop => return Ok(Asked::Stop),
+    }
+    Ok(Asked::Nothing)
+}
+
+/// Takes a client on. The flows of one that looked otherwise before are not the new one's.
+fn set_client(core: &mut Core, port: u8, described: control::message::Client) -> Result<Asked, DropReason> {
+    let client = Client::new(described).filter(|client| is_free(core, port, client));
+    let Some(client) = client else {
+        log::warn!("client on port {port}: description refused");
+        return Err(DropReason::Message);
+    };
+    if usize::from(port) >= PORTS {
+        return Err(DropReason::Message);
+    }
+    let same = core
+        .client(port)
+        .is_some_and(|old| (old.mac, old.v4, old.v6_prefix) == (client.mac, client.v4, client.v6_prefix));
+    if !same {
+        forget(core, port);
+    }
+    log::info!("client {} on port {port}: {}", client.name, client.v4);
+    core.fragments.open_client(port);
+    if let Some(place) = core.common.clients.get_mut(usize::from(port)) {
+        *place = Some(Box::new(client));
+    }
+    Ok(Asked::Advertise(1 << port))
+}
+
+/// Whether no other client has the addresses.
+fn is_free(core: &Core, port: u8, client: &Client) -> bool {
+    let others = (0..).zip(&core.common.clients).filter(|(other, _)| *other != port);
+    others.filter_map(|(_, other)| other.as_deref()).all(|other| {
+        !other.covers_v4(client.v4)
+            && !client.covers_v4(other.v4)
+            && (client.v6_prefix.is_none() || client.v6_prefix != other.v6_prefix)
+    })
+}
+
+/// Forgets a client and everything it had.
+fn forget(core: &mut Core, port: u8) {
+    if let Some(place) = core.common.clients.get_mut(usize::from(port)) {
+        *place = None;
+    }
+    core.v4.flows.remove_link(port);
+    core.v6.flows.remove_link(port);
+    core.fragments.close(port);
+}
+
+/// Tells dom0 something; if its link is full it will ask again.
+pub fn tell<D: Doorbell>(ports: &mut Ports<D>, dom0: u8, message: &FromDomain) {
+    let mut buffer = [0; codec::MAX_LEN];
+    if let Ok(bytes) = codec::encode(message, &mut buffer) {
+        // A full link to dom0 means that dom0 does not read: there is nobody to tell.
+        let _ = ports.send(dom0, &Meta::MESSAGE, &[bytes]);
+    }
+}
+
+/// Sends every counter.
+fn send_counters<D: Doorbell>(core: &Core, ports: &mut Ports<D>, dom0: u8) {
+    let links = ports.iter().map(|(_, port)| port.link.counters()).fold([0; 4], |sum, link| {
+        let [received, sent, rings, suppressed] = sum;
+        [received + link.received, sent + link.sent, rings + link.rings, suppressed + link.rings_suppressed]
+    });
+    let names = ["received", "sent", "rings", "rings_suppressed"];
+    let tables = [("flows_v4", core.v4.flows.len()), ("flows_v6", core.v6.flows.len())];
+    let mut counters = names
+        .into_iter()
+        .zip(links)
+        .chain(tables.map(|(name, count)| (name, u64::from(count))))
+        .chain(core.drops.iter())
+        .peekable();
+    while counters.peek().is_some() {
+        let batch =
+            counters.by_ref().take(BATCH).map(|(name, count)| (name.try_into().unwrap_or_default(), count));
+        let counters_now = batch.collect();
+        tell(ports, dom0, &FromDomain::Counters { counters: counters_now, more: counters.peek().is_some() });
+    }
+}

@@ -1,0 +1,310 @@
+//! The page to read first: what becomes of a packet between a client and the network.
+//!
+//! A known flow is translated; an unknown one from a client is asked about and opened; an unknown one from the
+//! network is dropped. Who sent a packet is known by the link that it came from, and `from_client` and `from_net`
+//! have already refused every packet whose source address belies it.
+
+use crate::{
+    dns::{self, Virtual},
+    flows::{
+        ClientKey, Flow, Flows, NetKey,
+        tcp::{Direction, Segment, Tracker},
+    },
+    nat,
+    offload::Offload,
+    pmtu,
+    policy::{Decision, NewFlow},
+    state::{Common, Family},
+    verdict::{DropReason, Translation, Verdict},
+};
+use core::net::{Ipv4Addr, Ipv6Addr};
+use packet::{
+    headers::{Headers, Network, Transport},
+    icmp, icmpv6, ipv4, ipv6,
+    rewrite::Endpoints,
+    tcp::{self, Tcp},
+};
+
+/// How a packet came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// In one piece.
+    Whole,
+    /// In fragments, which were put together.
+    Pieces,
+}
+
+/// A packet to be judged.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet<'f> {
+    /// The frame.
+    pub frame: &'f [u8],
+    /// Its headers.
+    pub headers: &'f Headers,
+    /// Its metadata, checked.
+    pub offload: Offload,
+    /// How it came.
+    pub origin: Origin,
+    /// A flow that it may belong to, found in advance; only a hint.
+    pub hint: Option<u32>,
+}
+
+/// What tells connections apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tuple<A> {
+    /// Transport protocol.
+    pub protocol: u8,
+    /// Addresses and ports; for an echo the identifier is the port of the client's side and the other one is 0.
+    pub ends: Endpoints<A>,
+}
+
+/// An address family in which packets are translated.
+pub trait Translate: Virtual {
+    /// Source and destination, if the packet is of this family.
+    fn of(network: &Network) -> Option<(Self, Self)>;
+    /// The plan of a translation.
+    fn plan(to: Endpoints<Self>) -> Translation;
+    /// The plan for an ICMP error.
+    fn plan_error(outer: (Self, Self), inner: Endpoints<Self>) -> Translation;
+}
+
+impl Translate for Ipv4Addr {
+    #[inline]
+    fn of(network: &Network) -> Option<(Self, Self)> {
+        match network {
+            Network::V4(ip) => Some((ip.source, ip.destination)),
+            Network::V6(_) => None,
+        }
+    }
+
+    #[inline]
+    fn plan(to: Endpoints<Self>) -> Translation {
+        Translation::V4(to)
+    }
+
+    fn plan_error(outer: (Self, Self), inner: Endpoints<Self>) -> Translation {
+        Translation::Error4(outer, inner)
+    }
+}
+
+impl Translate for Ipv6Addr {
+    #[inline]
+    fn of(network: &Network) -> Option<(Self, Self)> {
+        match network {
+            Network::V6(ip) => Some((ip.source, ip.destination)),
+            Network::V4(_) => None,
+        }
+    }
+
+    #[inline]
+    fn plan(to: Endpoints<Self>) -> Translation {
+        Translation::V6(to)
+    }
+
+    fn plan_error(outer: (Self, Self), inner: Endpoints<Self>) -> Translation {
+        Translation::Error6(outer, inner)
+    }
+}
+
+/// What tells the packet's connection apart; `None` for what belongs to no connection: errors, other ICMP types,
+/// fragments, an echo that goes the wrong way.
+#[inline]
+#[must_use]
+pub fn tuple<A: Translate>(headers: &Headers, direction: Direction) -> Option<Tuple<A>> {
+    let (source, destination) = A::of(&headers.network)?;
+    let echo = |kind: u8, code: u8, [request, reply]: [u8; 2], identifier| match direction {
+        Direction::Outward if (kind, code) == (request, 0) => Some((identifier, 0)),
+        Direction::Inward if (kind, code) == (reply, 0) => Some((0, identifier)),
+        _ => None,
+    };
+    let (protocol, (source_port, destination_port)) = match &headers.transport {
+        Transport::Tcp(t) => (ipv4::TCP, (t.source_port, t.destination_port)),
+        Transport::Udp(u) => (ipv4::UDP, (u.source_port, u.destination_port)),
+        Transport::Icmp(i) => {
+            let kinds = [icmp::ECHO_REQUEST, icmp::ECHO_REPLY];
+            (ipv4::ICMP, echo(i.kind, i.code, kinds, i.identifier)?)
+        }
+        Transport::Icmpv6(i) => {
+            let kinds = [icmpv6::ECHO_REQUEST, icmpv6::ECHO_REPLY];
+            (ipv6::ICMPV6, echo(i.kind, i.code, kinds, i.identifier)?)
+        }
+        Transport::Fragment(_) => return None,
+    };
+    Some(Tuple { protocol, ends: Endpoints { source, destination, source_port, destination_port } })
+}
+
+impl<A: Translate> Tuple<A> {
+    /// The key under which a client's packet is looked up.
+    #[inline]
+    #[must_use]
+    pub const fn client_key(&self, link: u8) -> ClientKey<A> {
+        ClientKey {
+            client: self.ends.source,
+            destination: self.ends.destination,
+            client_port: self.ends.source_port,
+            destination_port: self.ends.destination_port,
+            protocol: self.protocol,
+            link,
+        }
+    }
+
+    /// The key under which the network's packet is looked up.
+    #[inline]
+    #[must_use]
+    pub const fn net_key(&self) -> NetKey<A> {
+        NetKey {
+            remote: self.ends.source,
+            remote_port: self.ends.source_port,
+            nat_port: self.ends.destination_port,
+            protocol: self.protocol,
+        }
+    }
+}
+
+/// A packet of a client, on its way out.
+#[inline]
+pub fn outward<A: Translate>(
+    family: &mut Family<A>,
+    common: &mut Common,
+    packet: &Packet<'_>,
+    link: u8,
+) -> Verdict {
+    let Some(tuple) = tuple::<A>(packet.headers, Direction::Outward) else {
+        return DropReason::IcmpType.into();
+    };
+    let key = tuple.client_key(link);
+    let hint = packet.hint.filter(|flow| family.flows.get(*flow).is_some_and(|flow| flow.is_of_client(&key)));
+    match hint.or_else(|| family.flows.find_client(&key)) {
+        Some(flow) => known_outward(family, common, packet, flow),
+        None => new_outward(family, common, packet, &key),
+    }
+    .unwrap_or_else(|verdict| verdict)
+}
+
+/// The next packet of a client's connection.
+#[inline]
+fn known_outward<A: Translate>(
+    family: &mut Family<A>,
+    common: &Common,
+    packet: &Packet<'_>,
+    flow: u32,
+) -> Result<Verdict, Verdict> {
+    let source = family.address.ok_or(DropReason::NoUplink)?;
+    let flow = family.flows.get_mut(flow).ok_or(DropReason::Internal)?;
+    passes(packet, common.uplink.mtu)?;
+    track(flow, packet, Direction::Outward)?;
+    Flows::touch(flow, common.now);
+    Ok(Verdict::ToNet(A::plan(flow.outward(source))))
+}
+
+/// The first packet of a connection that a client opens.
+#[cold]
+#[inline(never)]
+fn new_outward<A: Translate>(
+    family: &mut Family<A>,
+    common: &mut Common,
+    packet: &Packet<'_>,
+    key: &ClientKey<A>,
+) -> Result<Verdict, Verdict> {
+    let client = common.client(key.link).ok_or(DropReason::LinkDown)?;
+    let remote = dns::resolve(family, key.destination, key.protocol, key.destination_port)?;
+    may_be_reached(family, common, remote)?;
+    let source = family.address.ok_or(Verdict::Answer(pmtu::no_route(packet.headers)))?;
+    let tracker = match &packet.headers.transport {
+        Transport::Tcp(t) if t.flags & (tcp::SYN | tcp::ACK | tcp::RST) == tcp::SYN => {
+            Tracker::open(&segment(t, packet))
+        }
+        Transport::Tcp(_) => return Err(DropReason::TcpNotSyn.into()),
+        _ => Tracker::default(),
+    };
+    let wanted =
+        NewFlow { client, destination: key.destination, protocol: key.protocol, port: key.destination_port };
+    if common.policy.judge(&wanted) == Decision::Reject {
+        return Err(Verdict::Answer(pmtu::prohibited(packet.headers)));
+    }
+    passes(packet, common.uplink.mtu)?;
+    family.flows.admit(key.link)?;
+    let nat_port = nat::choose(family, common, key, remote)?;
+    let flow = Flow::new(key, remote, nat_port, tracker);
+    family.flows.insert(flow, common.now)?;
+    Ok(Verdict::ToNet(A::plan(flow.outward(source))))
+}
+
+/// Whether packets are forwarded to an address at all.
+fn may_be_reached<A: Translate>(family: &Family<A>, common: &Common, remote: A) -> Result<(), DropReason> {
+    if remote.is_internal() || common.all_clients().any(|client| A::is_on_link(remote, client)) {
+        return Err(DropReason::Isolation);
+    }
+    if remote.is_bad_destination() || family.address == Some(remote) {
+        return Err(DropReason::Destination);
+    }
+    Ok(())
+}
+
+/// A packet of the network, on its way in.
+#[inline]
+pub fn inward<A: Translate>(family: &mut Family<A>, common: &Common, packet: &Packet<'_>) -> Verdict {
+    known_inward(family, common, packet).unwrap_or_else(|verdict| verdict)
+}
+
+#[inline]
+fn known_inward<A: Translate>(
+    family: &mut Family<A>,
+    common: &Common,
+    packet: &Packet<'_>,
+) -> Result<Verdict, Verdict> {
+    let tuple = tuple::<A>(packet.headers, Direction::Inward).ok_or(DropReason::IcmpType)?;
+    let key = tuple.net_key();
+    let hint = packet.hint.filter(|flow| family.flows.get(*flow).is_some_and(|flow| flow.is_of_net(&key)));
+    let flow = hint.or_else(|| family.flows.find_net(&key)).ok_or(DropReason::NoFlow)?;
+    let flow = family.flows.get_mut(flow).ok_or(DropReason::Internal)?;
+    let client = common.client(flow.link).ok_or(DropReason::LinkDown)?;
+    passes_inward(packet, client.mtu)?;
+    track(flow, packet, Direction::Inward)?;
+    Flows::touch(flow, common.now);
+    Ok(Verdict::ToClient(flow.link, A::plan(flow.inward())))
+}
+
+/// Whether a client's packet has a hop left and fits the uplink.
+#[inline]
+fn passes(packet: &Packet<'_>, mtu: u16) -> Result<(), Verdict> {
+    if packet.headers.hop_limit() <= 1 {
+        return Err(pmtu::out_of_hops(packet.headers));
+    }
+    pmtu::check(packet.headers, &packet.offload, packet.origin, mtu)
+}
+
+/// Whether the network's packet has a hop left and fits the client's link. We are no hop to the network that it
+/// could find by counting.
+#[inline]
+fn passes_inward(packet: &Packet<'_>, mtu: u16) -> Result<(), Verdict> {
+    if packet.headers.hop_limit() <= 1 {
+        return Err(DropReason::HopLimit.into());
+    }
+    pmtu::check(packet.headers, &packet.offload, packet.origin, mtu)
+}
+
+/// Takes the packet into account.
+#[inline]
+fn track<A>(flow: &mut Flow<A>, packet: &Packet<'_>, direction: Direction) -> Result<(), DropReason> {
+    match &packet.headers.transport {
+        Transport::Tcp(t) => flow.tracker.track(direction, &segment(t, packet)),
+        _ => {
+            flow.tracker.note(direction);
+            Ok(())
+        }
+    }
+}
+
+/// The segment as the tracker sees it.
+#[inline]
+fn segment<'h>(tcp: &'h Tcp, packet: &Packet<'_>) -> Segment<'h> {
+    let headers = packet.headers;
+    let scale = if tcp.flags & tcp::SYN == 0 {
+        None
+    } else {
+        let options = packet.frame.get(headers.transport_at + tcp::HEADER_LEN..headers.payload_at);
+        options.and_then(tcp::window_scale)
+    };
+    Segment { tcp, len: headers.payload_len(), scale }
+}

@@ -1,0 +1,442 @@
+//! The loop: takes bursts of frames from every link, has them judged, carries the verdicts out.
+//!
+//! A burst is received as a whole, parsed as a whole and looked up as a whole before the first verdict, so that the
+//! cache misses of its packets overlap. Frames of clients are taken only while the uplink has room for the longest
+//! one: a client that sends more than the uplink takes is slowed down by its own full link. Towards clients there
+//! is no such brake, as one that does not read must not hold up the others: what finds a client's link full is
+//! dropped and counted.
+
+use crate::{
+    answer,
+    control_plane::{self, Asked},
+    decide::{self, Origin, Packet, Tuple},
+    flows::{PORTS, tcp::Direction},
+    from_client, from_net, nd,
+    offload::Offload,
+    ports::Ports,
+    state::{Core, Setup, SetupError},
+    to_client, to_net,
+    translate::Leaving,
+    verdict::{Answer, DropReason, Verdict},
+};
+use abi::link_device::Role;
+use alloc::{boxed::Box, vec::Vec};
+use control::message::FromDomain;
+use core::net::{Ipv4Addr, Ipv6Addr};
+use link::{Armed, Doorbell, Kind, Link, MAX_PAYLOAD, Meta};
+use packet::{
+    headers::{self, Frame, Headers, Network},
+    ndp,
+};
+
+/// Frames in a burst at most.
+pub const BURST: usize = 32;
+/// Bytes after which a burst is complete; one longest frame fits behind.
+const BURST_BYTES: usize = 48 * 1024;
+/// Where frames start: on a cache line.
+const ALIGN: usize = 64;
+/// Microseconds without work for which the loop stays awake: about what going to sleep and waking up costs.
+const LINGER_US: u64 = 8;
+
+/// What to do after [`Firewall::poll`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Call again at once.
+    Busy,
+    /// Every doorbell is armed: call again when one rings, or at this time (microseconds) if there is one.
+    Idle {
+        /// When something will be due.
+        until_us: Option<u64>,
+    },
+    /// dom0 asked for an orderly end.
+    Stop,
+}
+
+/// A received record.
+#[derive(Clone, Copy, Debug)]
+struct Received {
+    start: usize,
+    len: usize,
+    meta: Meta,
+    frame: Option<Frame>,
+    hint: Option<u32>,
+}
+
+/// The firewall with its links.
+#[derive(Debug)]
+pub struct Firewall<D> {
+    core: Core,
+    ports: Ports<D>,
+    arena: Box<[u8]>,
+    burst: Vec<Received>,
+    out: Box<[u8; answer::ROOM]>,
+    /// The port that is served first in the next round.
+    first: u8,
+    /// Ports whose client is to be sent a router advertisement.
+    advertise: u32,
+    next_advertisement_us: u64,
+    last_work_us: u64,
+    stop: bool,
+}
+
+impl<D: Doorbell> Firewall<D> {
+    /// A firewall without links.
+    ///
+    /// # Errors
+    /// [`SetupError::OutOfMemory`].
+    pub fn new(setup: &Setup) -> Result<Self, SetupError> {
+        Ok(Self {
+            core: Core::new(setup)?,
+            ports: Ports::new(),
+            arena: arena().ok_or(SetupError::OutOfMemory)?,
+            burst: burst().ok_or(SetupError::OutOfMemory)?,
+            out: Box::new([0; answer::ROOM]),
+            first: 0,
+            advertise: 0,
+            next_advertisement_us: nd::INTERVAL_US,
+            last_work_us: 0,
+            stop: false,
+        })
+    }
+
+    /// The state, for whoever wants to look.
+    #[must_use]
+    pub const fn core(&self) -> &Core {
+        &self.core
+    }
+
+    /// Puts a link in place. Nothing else is forgotten: flows outlive the uplink's link and a client's.
+    pub fn attach(&mut self, port: u8, role: Role, link: Link<D>) {
+        if !self.ports.attach(port, role, link) {
+            return;
+        }
+        match role {
+            Role::Dom0 => {
+                let name = |text: &str| text.try_into().unwrap_or_default();
+                let hello =
+                    FromDomain::Hello { kind: name("firewallvm"), version: name(env!("CARGO_PKG_VERSION")) };
+                control_plane::tell(&mut self.ports, port, &hello);
+            }
+            Role::Upstream => self.core.fragments.open_uplink(port),
+            Role::Downstream => self.advertise |= 1 << (port % 32),
+        }
+        self.ports.publish();
+    }
+
+    /// Takes a link away. Flows stay.
+    pub fn detach(&mut self, port: u8) {
+        self.ports.detach(port);
+    }
+
+    /// Serves every link once.
+    pub fn poll(&mut self, now_us: u64) -> Next {
+        self.core.set_time(now_us);
+        let mut worked = false;
+        for turn in 0..PORTS {
+            let port = (usize::from(self.first) + turn) % PORTS;
+            worked |= u8::try_from(port).is_ok_and(|port| self.serve(port));
+        }
+        self.first = (self.first + 1) % 32;
+        worked |= !self.core.expire();
+        self.advertise();
+        self.ports.publish();
+        if self.stop {
+            return Next::Stop;
+        }
+        if worked {
+            self.last_work_us = now_us;
+        }
+        if worked || now_us.saturating_sub(self.last_work_us) < LINGER_US {
+            return Next::Busy;
+        }
+        self.sleep()
+    }
+
+    /// Arms every doorbell and looks once more.
+    fn sleep(&mut self) -> Next {
+        let room = self.uplink_has_room(0);
+        for (number, port) in self.ports.iter() {
+            // A client that waits for room on the uplink is served when the uplink's doorbell tells of it.
+            let waits = port.role == Role::Downstream && (!room || self.core.client(number).is_none());
+            if !waits && port.link.fault().is_none() && port.link.arm() == Armed::Pending {
+                return Next::Busy;
+            }
+        }
+        let due = self.core.next_deadline().map(|second| u64::from(second) * 1_000_000);
+        let advertisement = self.core.common.all_clients().next().map(|_| self.next_advertisement_us);
+        Next::Idle { until_us: [due, advertisement].into_iter().flatten().min() }
+    }
+
+    /// Whether the uplink takes a longest frame behind `staged` bytes; also when waiting would be no use.
+    #[inline]
+    fn uplink_has_room(&mut self, staged: usize) -> bool {
+        match self.ports.uplink().and_then(|port| self.ports.get(port)) {
+            Some(uplink) => {
+                !uplink.roomy || uplink.link.fault().is_some() || uplink.link.has_room(staged + MAX_PAYLOAD)
+            }
+            None => true,
+        }
+    }
+
+    /// Serves one link with one burst; `true` if there was something.
+    #[inline]
+    fn serve(&mut self, port: u8) -> bool {
+        let Some(role) = self.ports.get(port).map(|port| port.role) else { return false };
+        // Nothing that comes from a port is looked at before dom0 said who is there.
+        if role == Role::Downstream && self.core.client(port).is_none() {
+            return false;
+        }
+        self.receive(port, role);
+        if self.burst.is_empty() {
+            return false;
+        }
+        self.look_up(port, role);
+        for number in 0..self.burst.len() {
+            self.handle(port, role, number);
+        }
+        if let Some(port) = self.ports.get(port) {
+            port.link.release();
+        }
+        self.ports.publish();
+        true
+    }
+
+    /// Receives a burst and parses it.
+    #[inline]
+    fn receive(&mut self, port: u8, role: Role) {
+        self.burst.clear();
+        let mut start = 0;
+        while self.burst.len() < BURST && start < BURST_BYTES {
+            if role == Role::Downstream && !self.uplink_has_room(start) {
+                return;
+            }
+            let Some(link) = self.ports.get(port).map(|port| &mut port.link) else { return };
+            let Some(buffer) = self.arena.get_mut(start..) else { return };
+            match link.recv(buffer) {
+                Ok(Some((meta, len))) => {
+                    let received = Received { start, len, meta, frame: None, hint: None };
+                    self.burst.push(self.parse(received));
+                    start = (start + len).next_multiple_of(ALIGN);
+                }
+                Ok(None) => return,
+                Err(fault) => {
+                    self.give_up(port, fault);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Parses a frame; one that is no good stays unparsed and is named when it is handled.
+    #[inline]
+    fn parse(&self, received: Received) -> Received {
+        let bytes = self.arena.get(received.start..received.start + received.len);
+        let frame = match (received.meta.kind, bytes) {
+            (Kind::Frame, Some(bytes)) => headers::parse(bytes).ok(),
+            _ => None,
+        };
+        Received { frame, ..received }
+    }
+
+    /// Looks the burst's flows up, all before any is needed.
+    #[inline]
+    fn look_up(&mut self, port: u8, role: Role) {
+        for received in &mut self.burst {
+            let Some(Frame::Ip(headers)) = &received.frame else { continue };
+            received.hint = match (&headers.network, role) {
+                (Network::V4(_), Role::Downstream) => {
+                    let tuple: Option<Tuple<Ipv4Addr>> = decide::tuple(headers, Direction::Outward);
+                    tuple.and_then(|tuple| self.core.v4.flows.find_client(&tuple.client_key(port)))
+                }
+                (Network::V6(_), Role::Downstream) => {
+                    let tuple: Option<Tuple<Ipv6Addr>> = decide::tuple(headers, Direction::Outward);
+                    tuple.and_then(|tuple| self.core.v6.flows.find_client(&tuple.client_key(port)))
+                }
+                (Network::V4(_), _) => {
+                    let tuple: Option<Tuple<Ipv4Addr>> = decide::tuple(headers, Direction::Inward);
+                    tuple.and_then(|tuple| self.core.v4.flows.find_net(&tuple.net_key()))
+                }
+                (Network::V6(_), _) => {
+                    let tuple: Option<Tuple<Ipv6Addr>> = decide::tuple(headers, Direction::Inward);
+                    tuple.and_then(|tuple| self.core.v6.flows.find_net(&tuple.net_key()))
+                }
+            };
+        }
+    }
+
+    /// Has one record judged and carries the verdict out.
+    #[inline]
+    fn handle(&mut self, port: u8, role: Role, number: usize) {
+        let Self { core, ports, arena, burst, out, advertise, stop, .. } = self;
+        let Some(received) = burst.get(number) else { return };
+        let Some(bytes) = arena.get_mut(received.start..received.start + received.len) else { return };
+        let done = match (received.meta.kind, role) {
+            (Kind::Message, _) => {
+                control_plane::take(core, ports, (port, role), bytes).map(|asked| match asked {
+                    Asked::Nothing => {}
+                    Asked::Advertise(which) => *advertise |= which,
+                    Asked::Stop => *stop = true,
+                })
+            }
+            (Kind::Frame, Role::Dom0) => Err(DropReason::Message),
+            (Kind::Frame, _) => {
+                let mut carrier = Carrier { core, ports, out, port, role };
+                carrier.frame(bytes, received)
+            }
+        };
+        if let Err(reason) = done {
+            core.drops.count(reason);
+        }
+    }
+
+    /// Sends the router advertisements that are due.
+    fn advertise(&mut self) {
+        if self.core.common.now_us >= self.next_advertisement_us {
+            self.next_advertisement_us = self.core.common.now_us + nd::INTERVAL_US;
+            self.advertise = u32::MAX;
+        }
+        if self.advertise == 0 {
+            return;
+        }
+        let which = core::mem::take(&mut self.advertise);
+        let offer = self.core.offer();
+        for (port, client) in (0u8..).zip(&self.core.common.clients) {
+            let Some(client) = client.as_deref().filter(|_| which & (1 << (port % 32)) != 0) else {
+                continue;
+            };
+            let len = nd::advertise(&mut *self.out, client, ndp::ALL_NODES, offer);
+            if let Some(frame) = len.and_then(|len| self.out.get(..len)) {
+                // A client whose link is down or full gets the next one.
+                let _ = to_client::send_own(&mut self.ports, port, frame);
+            }
+        }
+    }
+
+    /// The peer broke the link's protocol: nothing more is taken from it, and dom0 is told.
+    #[cold]
+    fn give_up(&mut self, port: u8, fault: link::PeerFault) {
+        self.ports.detach(port);
+        let dom0 = self.ports.iter().find(|(_, port)| port.role == Role::Dom0).map(|(number, _)| number);
+        if let Some(dom0) = dom0 {
+            let what = fault.as_str().try_into().unwrap_or_default();
+            control_plane::tell(&mut self.ports, dom0, &FromDomain::PeerFault { port, what });
+        }
+        log::warn!("port {port}: {fault}");
+    }
+}
+
+/// Room for a burst of frames.
+fn arena() -> Option<Box<[u8]>> {
+    const LEN: usize = BURST_BYTES + MAX_PAYLOAD + ALIGN;
+    let mut arena = Vec::new();
+    arena.try_reserve_exact(LEN).ok()?;
+    arena.resize(LEN, 0);
+    Some(arena.into_boxed_slice())
+}
+
+/// Room for a burst's descriptions.
+fn burst() -> Option<Vec<Received>> {
+    let mut burst = Vec::new();
+    burst.try_reserve_exact(BURST).ok()?;
+    Some(burst)
+}
+
+/// Judges a frame and carries the verdict out.
+struct Carrier<'a, D> {
+    core: &'a mut Core,
+    ports: &'a mut Ports<D>,
+    out: &'a mut [u8; answer::ROOM],
+    port: u8,
+    role: Role,
+}
+
+impl<D: Doorbell> Carrier<'_, D> {
+    #[inline]
+    fn frame(&mut self, bytes: &mut [u8], received: &Received) -> Result<(), DropReason> {
+        match &received.frame {
+            Some(Frame::Ip(headers)) => {
+                let offload = Offload::check(&received.meta, headers)?;
+                let mut leaving = Leaving { frame: bytes, headers, offload };
+                match self.judge(&leaving, Origin::Whole, received.hint) {
+                    Verdict::Complete => self.datagram(),
+                    verdict => self.carry_out(&mut leaving, verdict),
+                }
+            }
+            Some(Frame::Arp(ethernet, arp)) => {
+                let verdict = match self.role {
+                    Role::Downstream => from_client::judge_arp(self.core, ethernet, arp, self.port),
+                    _ => DropReason::Arp.into(),
+                };
+                match verdict {
+                    Verdict::Answer(Answer::Arp(reply)) => {
+                        to_client::send_own(self.ports, self.port, &reply.emit(ethernet.source))
+                    }
+                    Verdict::Drop(reason) => Err(reason),
+                    _ => Ok(()),
+                }
+            }
+            // Parsed once more to name the fault, which saves carrying it along with every good frame.
+            None => Err(headers::parse(bytes).err().map_or(DropReason::Internal, Into::into)),
+        }
+    }
+
+    #[inline]
+    fn judge(&mut self, leaving: &Leaving<'_>, origin: Origin, hint: Option<u32>) -> Verdict {
+        let Leaving { frame, headers, offload } = leaving;
+        let offload = match self.role {
+            Role::Downstream => Offload { verified: false, ..*offload },
+            _ => *offload,
+        };
+        let packet = Packet { frame, headers, offload, origin, hint };
+        match self.role {
+            Role::Downstream => from_client::judge(self.core, &packet, self.port),
+            _ => from_net::judge(self.core, &packet, self.port),
+        }
+    }
+
+    #[inline]
+    fn carry_out(&mut self, leaving: &mut Leaving<'_>, verdict: Verdict) -> Result<(), DropReason> {
+        let Self { core, ports, out, port, role } = self;
+        match verdict {
+            Verdict::ToNet(translation) => {
+                // What a client says about a checksum is believed by nobody.
+                leaving.offload.verified = false;
+                to_net::send(ports, core, leaving, &translation)
+            }
+            Verdict::ToClient(to, translation) => to_client::send(ports, core, leaving, (to, &translation)),
+            Verdict::Answer(answer) if *role == Role::Downstream => {
+                answer::client(ports, core, leaving, (*port, answer), out)
+            }
+            Verdict::Answer(answer) => answer::net(ports, core, leaving, answer, out),
+            Verdict::Absorbed => Ok(()),
+            Verdict::Complete => Err(DropReason::Internal),
+            Verdict::Drop(reason) => Err(reason),
+        }
+    }
+
+    /// Judges a datagram whose last fragment just came.
+    #[cold]
+    #[inline(never)]
+    fn datagram(&mut self) -> Result<(), DropReason> {
+        let mut fragments = core::mem::take(&mut self.core.fragments);
+        let done = match fragments.take(self.port) {
+            Some((buffer, len)) => self.whole(buffer.get_mut(..len).unwrap_or_default()),
+            None => Err(DropReason::Internal),
+        };
+        self.core.fragments = fragments;
+        done
+    }
+
+    fn whole(&mut self, bytes: &mut [u8]) -> Result<(), DropReason> {
+        let headers: Headers = match headers::parse(bytes)? {
+            Frame::Ip(headers) => headers,
+            Frame::Arp(..) => return Err(DropReason::Internal),
+        };
+        let mut leaving = Leaving { frame: bytes, headers: &headers, offload: Offload::NONE };
+        let verdict = self.judge(&leaving, Origin::Pieces, None);
+        self.carry_out(&mut leaving, verdict)
+    }
+}
+
+#[cfg(test)]
+mod tests;

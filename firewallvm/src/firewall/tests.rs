@@ -1,0 +1,12 @@
+//! The firewall from outside: frames into its links, frames out of them.
+
+mod conversations;
+mod hostile;
+mod icmp;
+mod limits;
+mod offload;
+mod pieces;
+mod services;
+mod spoof;
+mod tcp;
+mod world;
