@@ -5,6 +5,7 @@
 #![no_main]
 
 mod faults;
+mod links;
 mod network;
 mod nic;
 mod timers;
@@ -27,6 +28,7 @@ fn main(machine: rt::Machine) -> ! {
         Some("random") => log::info!("random {:016x} {:016x}", rt::entropy::u64(), rt::entropy::u64()),
         Some("network") => network::discover(&machine),
         Some("interrupts") => network::interrupt_steadily(&machine),
+        Some("link") => links::echo(machine),
         Some("pci") => list(&machine),
         Some("nic") => nic::obey(&machine),
         other => rt::stop(format_args!("no such probe: {other:?}")),

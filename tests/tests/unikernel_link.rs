@@ -1,0 +1,218 @@
+//! The runtime's link device against our monitor: this test is dom0 and the peer, the probe image echoes.
+//!
+//! Needs KVM, `target/debug/bulkhead-vmm` and `target/image/probe` beside it; skipped aloud otherwise. In the
+//! lab: build `-p hypervisor`, `-p probes --features image --profile image` and this test, then run its binary.
+
+use link::host::EventBell;
+use link::shared::{ReadOnly, Writable};
+use link::{Armed, Geometry, Kind, Link, Meta, SendError};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::mm::{MapFlags, ProtFlags, mmap};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::ptr::NonNull;
+use vmm_api::message::{End, Ended, Event, Request, What};
+use vmm_api::wire;
+
+const DOM0: u32 = abi::link_device::Role::Dom0 as u32;
+/// A ring that is filled often.
+const GEOMETRY: Geometry = Geometry { data_len: 64 * 1024 };
+
+/// The build directory that this program lies in.
+fn target() -> Option<PathBuf> {
+    std::env::current_exe().ok()?.ancestors().nth(3).map(Path::to_owned)
+}
+
+/// Program and image; says aloud why not.
+fn ready() -> Option<(PathBuf, PathBuf)> {
+    let skip = |why: &str| {
+        let _ = writeln!(std::io::stderr(), "SKIPPED: {why}: no link was tested against the monitor");
+        None
+    };
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let flags = info.lines().find(|line| line.starts_with("flags")).unwrap_or_default();
+    if !flags.split_whitespace().any(|flag| flag == "svm" || flag == "vmx") {
+        return skip("the processor offers no virtualisation");
+    }
+    if std::fs::File::options().read(true).write(true).open("/dev/kvm").is_err() {
+        return skip("/dev/kvm cannot be opened");
+    }
+    let (program, image) = (target()?.join("debug/bulkhead-vmm"), target()?.join("image/probe"));
+    if !program.exists() || !image.exists() {
+        return skip("bulkhead-vmm or the probe image is not built");
+    }
+    Some((program, image))
+}
+
+struct Vm {
+    child: Child,
+    socket: OwnedFd,
+    id: u64,
+    directory: tempfile::TempDir,
+}
+
+impl Vm {
+    fn start(program: &Path, image: &Path) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (config, console) = (directory.path().join("config"), directory.path().join("console"));
+        let json = serde_json::json!({
+            "name": "echo", "kernel": { "path": image }, "cmdline": "probe=link", "memory_mib": 16,
+            "boot_info": true, "link_ports": 3,
+        });
+        std::fs::write(&config, json.to_string()).unwrap();
+        let (socket, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        fcntl_setfd(&theirs, FdFlags::empty()).unwrap();
+        let child = Command::new(program)
+            .arg("--config")
+            .arg(&config)
+            .arg("--control")
+            .arg(format!("fd:{}", theirs.as_raw_fd()))
+            .stdin(Stdio::null())
+            .stdout(std::fs::File::create(console).unwrap())
+            .spawn()
+            .unwrap();
+        let mut vm = Self { child, socket, id: 0, directory };
+        assert_eq!(vm.event(), Event::Running);
+        vm
+    }
+
+    fn event(&mut self) -> Event {
+        let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
+        let ready = poll(&mut fds, Some(&Timespec { tv_sec: 60, tv_nsec: 0 })).unwrap();
+        assert_eq!(ready, 1, "no event within a minute; console:\n{}", self.console());
+        wire::recv(&self.socket).unwrap().0
+    }
+
+    fn does(&mut self, what: What, fds: &[&OwnedFd]) {
+        self.id += 1;
+        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        wire::send(&self.socket, &Request { id: self.id, what }, &fds).unwrap();
+        assert_eq!(self.event(), Event::Done { id: self.id });
+    }
+
+    fn console(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("console")).unwrap()
+    }
+}
+
+impl Drop for Vm {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Our end of a port's link.
+struct Peer {
+    link: Link<EventBell>,
+    rung: OwnedFd,
+}
+
+fn region() -> OwnedFd {
+    let fd = memfd_create("region", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
+    ftruncate(&fd, GEOMETRY.region_len() as u64).unwrap();
+    fd
+}
+
+fn map(fd: &OwnedFd, protection: ProtFlags) -> NonNull<u8> {
+    // SAFETY: a new mapping, at an address that the kernel chooses.
+    let at = unsafe {
+        mmap(std::ptr::null_mut(), GEOMETRY.region_len(), protection, MapFlags::SHARED, fd, 0).unwrap()
+    };
+    NonNull::new(at.cast()).unwrap()
+}
+
+impl Peer {
+    /// Attaches a fresh link to `port`, as dom0 does.
+    fn attach(vm: &mut Vm, port: u8, epoch: u64) -> Self {
+        let (theirs, ours) = (region(), region());
+        let (rung, bell) =
+            (eventfd(0, EventfdFlags::NONBLOCK).unwrap(), eventfd(0, EventfdFlags::NONBLOCK).unwrap());
+        let tx = map(&ours, ProtFlags::READ | ProtFlags::WRITE);
+        let rx = map(&theirs, ProtFlags::READ);
+        let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::FUTURE_WRITE | SealFlags::SEAL;
+        fcntl_add_seals(&ours, seals).unwrap();
+        vm.does(What::PrepareLink { end: End::Port(port) }, &[&theirs]);
+        let region_len = u32::try_from(GEOMETRY.region_len()).unwrap();
+        let attach = What::AttachLink { end: End::Port(port), epoch, role: DOM0, region_len };
+        vm.does(attach, &[&ours, &rung, &bell]);
+        // SAFETY: fresh shared mappings of that length, never unmapped, reached through the link alone.
+        let (tx, rx) =
+            unsafe { (Writable::new(tx, GEOMETRY.region_len()), ReadOnly::new(rx, GEOMETRY.region_len())) };
+        Self { link: Link::new(GEOMETRY, tx, rx, epoch, EventBell::new(bell)).unwrap(), rung }
+    }
+
+    /// Sleeps until the guest rings; a lost wake-up fails here.
+    fn sleep(&mut self, vm: &Vm) {
+        if self.link.arm() == Armed::Pending {
+            return;
+        }
+        let mut fds = [PollFd::new(&self.rung, PollFlags::IN)];
+        let ready = poll(&mut fds, Some(&Timespec { tv_sec: 30, tv_nsec: 0 })).unwrap();
+        assert_eq!(ready, 1, "the guest never rang; console:\n{}", vm.console());
+        let mut count = [0; 8];
+        let _ = rustix::io::read(&self.rung, &mut count);
+    }
+
+    /// Sends `count` records of many sizes in bursts and gets every one back, in order.
+    fn exchange(&mut self, vm: &Vm, count: usize) {
+        let payload = |n: usize| -> Vec<u8> {
+            let len = [60, 1514, 9000, 1, 300, 20_000][n % 6] + n % 7;
+            (0..len).map(|i| ((i ^ n) & 0xFF).to_le_bytes()[0]).collect()
+        };
+        let kind = |n: usize| if n % 5 == 0 { Kind::Message } else { Kind::Frame };
+        let mut buffer = vec![0; 70_000];
+        let (mut sent, mut received) = (0, 0);
+        while received < count {
+            while sent < count {
+                match self.link.send(&Meta { kind: kind(sent), ..Meta::default() }, &[&payload(sent)]) {
+                    Ok(()) => sent += 1,
+                    Err(SendError::Full) => break,
+                    Err(why) => panic!("{why:?}"),
+                }
+            }
+            self.link.publish();
+            while let Some((meta, len)) = self.link.recv(&mut buffer).unwrap() {
+                assert!(buffer[..len] == payload(received)[..], "record {received} came back changed");
+                assert_eq!(meta.kind, kind(received));
+                received += 1;
+            }
+            self.link.release();
+            if received < count {
+                self.sleep(vm);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_unikernel_echoes_over_links_that_come_and_go() {
+    let Some((program, image)) = ready() else { return };
+    let mut vm = Vm::start(&program, &image);
+    let mut first = Peer::attach(&mut vm, 0, 5);
+    first.exchange(&vm, 2_000);
+    let mut second = Peer::attach(&mut vm, 2, 1);
+    second.exchange(&vm, 500);
+    // The peer of port 0 is replaced without a word; port 2 does not notice.
+    let mut replaced = Peer::attach(&mut vm, 0, 6);
+    replaced.exchange(&vm, 500);
+    second.exchange(&vm, 100);
+    vm.does(What::DetachLink { end: End::Port(2) }, &[]);
+    replaced.link.send(&Meta::default(), &[b"quit"]).unwrap();
+    replaced.link.publish();
+    assert_eq!(vm.event(), Event::Ended(Ended::Exited(0)), "{}", vm.console());
+    let console = vm.console();
+    eprintln!("{console}\npeer of port 0: {:?}", first.link.counters());
+    let lines: Vec<_> = console.lines().filter_map(|line| line.split_once("port ").map(|(_, l)| l)).collect();
+    assert_eq!(
+        lines,
+        ["0 up: Dom0, epoch 5", "2 up: Dom0, epoch 1", "0 down", "0 up: Dom0, epoch 6", "2 down",]
+    );
+}
