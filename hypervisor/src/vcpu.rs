@@ -1,6 +1,7 @@
 //! Processor threads: run, hand the exit over, run again, until the machine ends.
 
 use crate::exits::Exits;
+use crate::stats::count;
 use kvm_ioctls::VcpuFd;
 use std::io;
 use std::sync::Arc;
@@ -68,14 +69,32 @@ fn run(mut cpu: VcpuFd, exits: &Exits, stopping: &AtomicBool) -> Option<Ended> {
         match cpu.run() {
             Ok(exit) => {
                 if let Some(reason) = exits.handle(exit) {
+                    explain(&cpu, &reason);
                     return Some(reason);
                 }
             }
-            Err(error) if matches!(error.errno(), EINTR | EAGAIN) => {}
+            Err(error) if matches!(error.errno(), EINTR | EAGAIN) => count(&exits.stats.exit_signal),
             Err(error) => return Some(Ended::HostError(format!("KVM cannot run a processor: {error}"))),
         }
     }
     None
+}
+
+/// Logs where the processor was when it ended the machine against its will.
+fn explain(cpu: &VcpuFd, reason: &Ended) {
+    if !matches!(reason, Ended::TripleFault | Ended::HostError(_)) {
+        return;
+    }
+    let (Ok(regs), Ok(special)) = (cpu.get_regs(), cpu.get_sregs()) else { return };
+    tracing::warn!(
+        rip = format_args!("{:#x}", regs.rip),
+        rsp = format_args!("{:#x}", regs.rsp),
+        cr0 = format_args!("{:#x}", special.cr0),
+        cr2 = format_args!("{:#x}", special.cr2),
+        cr3 = format_args!("{:#x}", special.cr3),
+        efer = format_args!("{:#x}", special.efer),
+        "{reason:?}"
+    );
 }
 
 const EINTR: i32 = rustix::io::Errno::INTR.raw_os_error();

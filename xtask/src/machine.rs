@@ -102,7 +102,7 @@ impl Machine {
         command.arg("-kernel").arg(&self.kernel).arg("-initrd").arg(&self.initramfs);
         command.arg("-append").arg(
             "console=ttyS0 panic=-1 rdinit=/init quiet intel_iommu=on iommu=nopt mitigations=off \
-             random.trust_cpu=on",
+             random.trust_cpu=on no_timer_check",
         );
     }
 
