@@ -1,0 +1,1 @@
+//! The library on a simulated segment.
