@@ -18,7 +18,7 @@ use crate::{
 use control::message::Uplink;
 use core::net::IpAddr;
 use link::{Armed, Doorbell, Link, PeerFault};
-use packet::ethernet;
+use packet::{ethernet, ndp};
 
 /// Frames for netvm itself that are looked at in one step, per IP version: a flood of them is dropped early.
 const KEPT: usize = 16;
@@ -95,7 +95,7 @@ impl<N: Nic, B: Doorbell> Netvm<N, B> {
             return Err(BadMac);
         }
         let v6 = V6Stack::new(mac, seed.rotate_left(32));
-        Ok(Self {
+        let mut netvm = Self {
             local: Local { mac, v4: None, v6: None, link_local: v6.link_local() },
             nic,
             firewall: None,
@@ -114,7 +114,9 @@ impl<N: Nic, B: Doorbell> Netvm<N, B> {
             own_due_us: 0,
             slept: false,
             stop: false,
-        })
+        };
+        netvm.join_groups();
+        Ok(netvm)
     }
 
     /// firewallvm stands behind `port` now.
@@ -262,8 +264,14 @@ impl<N: Nic, B: Doorbell> Netvm<N, B> {
         if !asked && !due {
             return false;
         }
-        self.v4.poll(now_us, &mut self.kept_v4, &mut self.neighbours, &mut self.counters);
-        self.v6.poll(now_us, &mut self.kept_v6, &mut self.neighbours, &mut self.counters);
+        if self.link_up {
+            self.v4.poll(now_us, &mut self.kept_v4, &mut self.neighbours, &mut self.counters);
+            self.v6.poll(now_us, &mut self.kept_v6, &mut self.neighbours, &mut self.counters);
+        } else {
+            // Nobody can be asked, and nothing expires before it could be asked for again.
+            self.kept_v4.clear();
+            self.kept_v6.clear();
+        }
         self.refresh_uplink();
         let sent = self.send_own_frames(now_us);
         let mut out = Outward {
@@ -293,13 +301,24 @@ impl<N: Nic, B: Doorbell> Netvm<N, B> {
             self.neighbours.clear();
         }
         self.local.v4 = now.v4.as_ref().map(|v4| v4.address);
-        self.local.v6 = self.v6.address();
+        if self.local.v6 != self.v6.address() {
+            self.local.v6 = self.v6.address();
+            self.join_groups();
+        }
         if self.announcer.update(now) {
             log::info!("uplink: {}", Shown(self.announcer.current()));
         }
         if let Some(firewall) = &mut self.firewall {
             self.announcer.tell_firewall(&mut firewall.link);
         }
+    }
+
+    /// Has the card pass what neighbour discovery is sent to.
+    fn join_groups(&mut self) {
+        let address = self.local.v6.unwrap_or(self.local.link_local);
+        let groups =
+            [ndp::ALL_NODES, ndp::solicited_node(self.local.link_local), ndp::solicited_node(address)];
+        self.nic.set_groups(&groups.map(ndp::multicast_mac));
     }
 
     /// Sends what the stacks and the neighbour table want sent.

@@ -43,6 +43,11 @@ impl FrameQueue {
         self.frames.pop_front()
     }
 
+    /// Forgets all frames.
+    pub(crate) fn clear(&mut self) {
+        self.frames.clear();
+    }
+
     /// Whether there is no frame.
     pub(crate) fn is_empty(&self) -> bool {
         self.frames.is_empty()

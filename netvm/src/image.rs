@@ -107,6 +107,10 @@ impl Nic for Card {
         card!(self, card => card.service())
     }
 
+    fn set_groups(&mut self, groups: &[[u8; 6]]) {
+        card!(self, card => card.set_groups(groups));
+    }
+
     fn arm(&mut self) -> bool {
         card!(self, card => card.arm())
     }

@@ -41,6 +41,9 @@ pub trait Nic {
     /// [`NicGone`] when the card is beyond help.
     fn service(&mut self) -> Result<(), NicGone>;
 
+    /// Chooses the multicast groups to receive; a card without a filter receives all.
+    fn set_groups(&mut self, groups: &[Mac]);
+
     /// Asks for an interrupt and looks once more; `true` when the domain may sleep.
     fn arm(&mut self) -> bool;
 }

@@ -68,6 +68,10 @@ impl<M: Mmio, R: DmaRegion, C: Clock> Nic for E1000e<M, R, C> {
         self.0.service().map(|_| ()).map_err(|_| NicGone)
     }
 
+    fn set_groups(&mut self, groups: &[Mac]) {
+        self.0.set_multicast(groups);
+    }
+
     fn arm(&mut self) -> bool {
         self.0.arm() == e1000e::Armed::Sleep
     }
