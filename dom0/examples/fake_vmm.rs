@@ -36,6 +36,7 @@ struct Fake {
     control: OwnedFd,
     console: File,
     ports: Vec<Port>,
+    accused: bool,
 }
 
 /// Takes over an inherited descriptor.
@@ -76,7 +77,8 @@ fn main() {
         std::process::exit(3);
     }
     let console = File::from(socket(fd(config.console.as_ref().unwrap())));
-    let mut fake = Fake { config, script, control: socket(number(control)), console, ports: Vec::new() };
+    let mut fake =
+        Fake { config, script, control: socket(number(control)), console, ports: Vec::new(), accused: false };
     fake.print(&format!("pid {}", std::process::id()));
     fake.event(&Event::Running);
     fake.run();
@@ -198,9 +200,6 @@ impl Fake {
             kind: kind.try_into().unwrap(),
             version: "0.0-fake".try_into().unwrap(),
         });
-        if self.script.says("accuse") {
-            self.say(&FromDomain::PeerFault { port: 1, what: "bad index".try_into().unwrap() });
-        }
     }
 
     /// A word to a peer domain, so that a test sees that memory and doorbells lead where they should.
@@ -238,6 +237,9 @@ impl Fake {
             };
             if !dom0 {
                 self.print(&format!("got on {end:?}: {}", String::from_utf8_lossy(&bytes)));
+                if self.script.says("accuse") && !std::mem::replace(&mut self.accused, true) {
+                    self.say(&FromDomain::PeerFault { port: 1, what: "bad index".try_into().unwrap() });
+                }
             } else if self.config.link_ports == 2 {
                 match codec::decode::<ToNet>(&bytes).unwrap() {
                     ToNet::Ping { nonce } => self.pong(nonce),

@@ -156,10 +156,11 @@ impl Pump {
             Got::End => self.serial = None,
             Got::Bytes(bytes) => {
                 self.log.write(bytes);
-                // Somebody who reads too slowly misses bytes; somebody who is gone is forgotten.
-                self.attached.retain(
-                    |to| !matches!(rustix::io::write(to, bytes), Err(e) if e != rustix::io::Errno::AGAIN),
-                );
+                // Somebody who reads too slowly misses bytes; somebody who is gone is noticed below, after
+                // what he typed last.
+                for to in &self.attached {
+                    let _ = rustix::io::write(to, bytes);
+                }
             }
         }
     }

@@ -220,7 +220,7 @@ impl Supervisor {
                 let Some(runtime) = self.runtimes.get_mut(name) else { return };
                 if runtime.state == State::Starting {
                     runtime.state = State::Running;
-                } else if !matches!(runtime.state, State::Stopping(_)) {
+                } else if runtime.state == State::Running {
                     self.fault(name, "its VMM said twice that it runs");
                 }
             }
@@ -236,7 +236,9 @@ impl Supervisor {
     fn fault(&mut self, name: &Name, why: &str) {
         tracing::warn!(%name, why, "ended for a fault");
         if let Some(runtime) = self.runtimes.get_mut(name) {
-            runtime.reason = Some(why.to_owned());
+            if matches!(runtime.state, State::Starting | State::Running) {
+                (runtime.state, runtime.reason) = (State::Condemned, Some(why.to_owned()));
+            }
             if let Some(vmm) = &runtime.vmm {
                 vmm.kill();
             }
@@ -251,12 +253,8 @@ impl Supervisor {
         let Some(runtime) = self.runtimes.get_mut(name) else { return };
         runtime.vmm = None;
         runtime.control = None;
-        let faulted = runtime.reason.take_if(|_| !matches!(runtime.state, State::Stopping(_)));
-        let why = if matches!(ended, None | Some(Ended::Killed)) {
-            faulted.unwrap_or_else(|| why.to_owned())
-        } else {
-            why.to_owned()
-        };
+        let faulted = runtime.reason.take_if(|_| runtime.state == State::Condemned);
+        let why = faulted.unwrap_or_else(|| why.to_owned());
         let replace = kind.is_some_and(Kind::is_driver) || ended == Some(&Ended::Rebooted);
         if matches!(runtime.state, State::Stopping(_)) || self.stopping {
             (runtime.state, runtime.reason) = (State::Stopped, None);
@@ -343,7 +341,7 @@ impl Supervisor {
         let Some(runtime) = self.runtimes.get_mut(name) else { return };
         let patience = if kind.is_driver() { times.stop } else { times.power_off };
         match runtime.state {
-            State::Starting => runtime.state = State::Stopping(Instant::now()),
+            State::Starting | State::Condemned => runtime.state = State::Stopping(Instant::now()),
             State::Running => runtime.state = State::Stopping(Instant::now() + patience),
             State::Restarting(_) | State::Failed => (runtime.state, runtime.reason) = (State::Stopped, None),
             State::Stopped | State::Stopping(_) => return,

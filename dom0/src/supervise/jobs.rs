@@ -28,6 +28,8 @@ pub(super) struct Up {
     waiting: VecDeque<Name>,
     current: Option<(Name, Instant)>,
     started: Vec<Name>,
+    /// Why it failed; over once everything that it had started has ended.
+    failed: Option<Problems>,
     reply: Option<Reply>,
 }
 
@@ -96,7 +98,13 @@ impl Supervisor {
                 Problem::new(what, "holds no domain files", "write a NAME.toml for each domain").into()
             );
         }
-        self.jobs.push(Job::Up(Up { waiting, current: None, started: Vec::new(), reply: reply.cloned() }));
+        self.jobs.push(Job::Up(Up {
+            waiting,
+            current: None,
+            started: Vec::new(),
+            failed: None,
+            reply: reply.cloned(),
+        }));
         Ok(None)
     }
 
@@ -203,6 +211,9 @@ impl Supervisor {
 
     fn advance_up(&mut self, mut job: Up, now: Instant) -> Option<Up> {
         loop {
+            if job.failed.is_some() {
+                return self.await_unwound(job);
+            }
             let Some((name, deadline)) = job.current.clone() else {
                 let Some(name) = job.waiting.pop_front() else {
                     finish(job.reply.as_ref(), Ok(Outcome::Done));
@@ -210,7 +221,7 @@ impl Supervisor {
                 };
                 match self.begin_up(&name, &mut job) {
                     Ok(()) => job.current = Some((name, now + self.settings.times.ready)),
-                    Err(problems) => return self.unwind(&job, problems),
+                    Err(problems) => self.unwind(&mut job, problems),
                 }
                 continue;
             };
@@ -220,7 +231,7 @@ impl Supervisor {
                     job.current = None;
                 }
                 Ok(Readiness::NotYet) => return Some(job),
-                Err(problem) => return self.unwind(&job, problem.into()),
+                Err(problem) => self.unwind(&mut job, problem.into()),
             }
         }
     }
@@ -231,7 +242,7 @@ impl Supervisor {
             State::Stopping(_) => {
                 Err(Problem::new(name.to_string(), "is being stopped", "wait until it has ended").into())
             }
-            State::Starting | State::Running | State::Restarting(_) => Ok(()),
+            State::Starting | State::Running | State::Condemned | State::Restarting(_) => Ok(()),
             State::Stopped | State::Failed => {
                 progress(job.reply.as_ref(), format!("starting {name}"));
                 if let Some(runtime) = self.runtimes.get_mut(name) {
@@ -264,7 +275,7 @@ impl Supervisor {
     }
 
     /// Stops what a failed start had started, and nothing else.
-    fn unwind(&mut self, job: &Up, problems: Problems) -> Option<Up> {
+    fn unwind(&mut self, job: &mut Up, problems: Problems) {
         for name in job.started.iter().rev() {
             let Some(runtime) = self.runtimes.get_mut(name) else { continue };
             if let Some(vmm) = &runtime.vmm {
@@ -274,7 +285,14 @@ impl Supervisor {
                 runtime.state = State::Failed;
             }
         }
-        finish(job.reply.as_ref(), Err(problems));
+        job.failed = Some(problems);
+    }
+
+    fn await_unwound(&self, mut job: Up) -> Option<Up> {
+        if job.started.iter().any(|name| self.is_active(name)) {
+            return Some(job);
+        }
+        finish(job.reply.as_ref(), Err(job.failed.take().unwrap_or_default()));
         None
     }
 

@@ -47,6 +47,8 @@ pub(super) enum State {
     Starting,
     /// A machine whose processors run.
     Running,
+    /// Killed for a fault; its death is not known yet.
+    Condemned,
     /// Asked to end; killed at the time given.
     Stopping(Instant),
     /// Ended by itself; started again at the time given.
@@ -67,7 +69,7 @@ impl State {
             (Self::Stopped, _) => Phase::Stopped,
             (Self::Running, Readiness::Ready) => Phase::Running,
             (Self::Starting | Self::Running, _) => Phase::Starting,
-            (Self::Stopping(_), _) => Phase::Stopping,
+            (Self::Condemned | Self::Stopping(_), _) => Phase::Stopping,
             (Self::Restarting(_), _) => Phase::Restarting,
             (Self::Failed, _) => Phase::Failed,
         }

@@ -355,12 +355,6 @@ impl Supervisor {
         let side = if wire.party(side) == &Party::Dom0 { Side::Lower } else { side };
         if let Some((name, _)) = domain_end(&wire.link.clone(), side) {
             self.fault(&name, why);
-            // Until its death is known, no new attempt is made with it.
-            if let Some(runtime) = self.runtimes.get_mut(&name)
-                && runtime.state == State::Running
-            {
-                runtime.state = State::Starting;
-            }
         }
     }
 }
