@@ -8,7 +8,7 @@ use crate::link_device::{LinkDevice, Port};
 use crate::link_end::{LinkEnd, VsockConnector};
 use crate::memslots::MemorySlots;
 use crate::pci::bus::{Shared, lock};
-use crate::virtio;
+use crate::{vfio, virtio};
 use anyhow::{Context, Result};
 use kvm_ioctls::VmFd;
 use std::sync::{Arc, Mutex};
@@ -65,6 +65,7 @@ pub fn attach(
         link_device(config.link_ports, context, exits, &mut reachable).context("the link device")?;
     }
     virtio::attach::attach(config, files, (context, exits), &mut reachable)?;
+    vfio::attach(config, context, exits).context("an assigned device")?;
     Ok(reachable)
 }
 

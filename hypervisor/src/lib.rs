@@ -27,4 +27,5 @@ pub mod registers;
 pub mod serial;
 pub mod stats;
 pub mod vcpu;
+pub mod vfio;
 pub mod virtio;
