@@ -9,10 +9,10 @@ use std::process::Command;
 
 /// Debian's release; its kernel comes from the host's apt and need not be the same.
 const SUITE: &str = "bookworm";
-/// On top of the essential packages. systemd, because it boots twice as fast as sysvinit-core under emulation:
-/// 11 s against 21 s to a DHCP address (same kernel, same disk, QEMU TCG), most of the difference being the
-/// shell scripts of rcS. No udev: its coldplug costs more than all of that, and every driver an AppVM needs
-/// is loaded by its initramfs.
+/// On top of the essential packages. systemd rather than sysvinit-core: to a DHCP address 11 s against 21 s
+/// under QEMU TCG; nested in the lab, beside other work, 39 s to a login prompt where sysvinit was still in
+/// rcS after 75 s. The difference is the shell scripts of rcS. No udev: its coldplug costs more than either,
+/// and an AppVM's initramfs loads every driver there is use for.
 const PACKAGES: &[&str] =
     &["systemd-sysv", "ifupdown", "isc-dhcp-client", "iproute2", "iputils-ping", "wget"];
 /// What an administrator would set up, run in the new tree.
