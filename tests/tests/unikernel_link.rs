@@ -1,4 +1,4 @@
-//! The runtime's link device against our monitor: this test is dom0 and the peer, the probe image echoes.
+//! The runtime under our monitor: how a unikernel ends, and its links. This test is dom0 and the peer.
 //!
 //! Needs KVM, `target/debug/bulkhead-vmm` and `target/image/probe` beside it; skipped aloud otherwise. In the
 //! lab: build `-p hypervisor`, `-p probes --features image --profile image` and this test, then run its binary.
@@ -58,11 +58,11 @@ struct Vm {
 }
 
 impl Vm {
-    fn start(program: &Path, image: &Path) -> Self {
+    fn start(program: &Path, image: &Path, probe: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (config, console) = (directory.path().join("config"), directory.path().join("console"));
         let json = serde_json::json!({
-            "name": "echo", "kernel": { "path": image }, "cmdline": "probe=link", "memory_mib": 16,
+            "name": "echo", "kernel": { "path": image }, "cmdline": format!("probe={probe}"), "memory_mib": 16,
             "boot_info": true, "link_ports": 3,
         });
         std::fs::write(&config, json.to_string()).unwrap();
@@ -167,7 +167,7 @@ impl Peer {
             let len = [60, 1514, 9000, 1, 300, 20_000][n % 6] + n % 7;
             (0..len).map(|i| ((i ^ n) & 0xFF).to_le_bytes()[0]).collect()
         };
-        let kind = |n: usize| if n % 5 == 0 { Kind::Message } else { Kind::Frame };
+        let kind = |n: usize| if n.is_multiple_of(5) { Kind::Message } else { Kind::Frame };
         let mut buffer = vec![0; 70_000];
         let (mut sent, mut received) = (0, 0);
         while received < count {
@@ -195,7 +195,7 @@ impl Peer {
 #[test]
 fn a_unikernel_echoes_over_links_that_come_and_go() {
     let Some((program, image)) = ready() else { return };
-    let mut vm = Vm::start(&program, &image);
+    let mut vm = Vm::start(&program, &image, "link");
     let mut first = Peer::attach(&mut vm, 0, 5);
     first.exchange(&vm, 2_000);
     let mut second = Peer::attach(&mut vm, 2, 1);
@@ -215,4 +215,22 @@ fn a_unikernel_echoes_over_links_that_come_and_go() {
         lines,
         ["0 up: Dom0, epoch 5", "2 up: Dom0, epoch 1", "0 down", "0 up: Dom0, epoch 6", "2 down",]
     );
+}
+
+#[test]
+fn the_monitor_learns_how_a_unikernel_ended() {
+    let Some((program, image)) = ready() else { return };
+    for (probe, ended, words) in [
+        ("exit", Ended::Exited(21), ""),
+        ("timer", Ended::Exited(0), "task slept"),
+        ("panic", Ended::Panicked, "as asked"),
+        ("overflow", Ended::Panicked, "stack overflow"),
+        ("write-code", Ended::Panicked, "write to read-only memory"),
+        ("run-data", Ended::Panicked, "execution of data"),
+        ("null-write", Ended::Panicked, "null pointer"),
+    ] {
+        let mut vm = Vm::start(&program, &image, probe);
+        assert_eq!(vm.event(), Event::Ended(ended), "{probe}: {}", vm.console());
+        assert!(vm.console().contains(words), "{probe}: {}", vm.console());
+    }
 }

@@ -72,6 +72,8 @@ fn peek_u64(at: u64) -> Option<u64> {
 pub(crate) struct Handover {
     offered: Offered,
     pub(crate) boot_info: Option<BootInfo>,
+    /// Memory that outlives this domain.
+    pub(crate) state: Option<Range>,
     pub(crate) cmdline: heapless::String<CMDLINE_MAX>,
     /// Where the record lies, to wipe the seed.
     record_at: Option<u64>,
@@ -90,6 +92,7 @@ impl Handover {
         let mut handover = Self {
             offered: Offered::default(),
             boot_info: None,
+            state: None,
             cmdline: heapless::String::new(),
             record_at: None,
         };
@@ -131,7 +134,8 @@ impl Handover {
             return Err("the boot record is of another version");
         }
         self.offered.arena = Range::new(info.dma_base, info.dma_len);
-        if let Some(state) = Range::new(info.state_base, info.state_len) {
+        self.state = Range::new(info.state_base, info.state_len);
+        if let Some(state) = self.state {
             self.offered.reserved.push(state).map_err(|_| "too many boot modules")?;
         }
         self.record_at = Some(range.start);
@@ -189,7 +193,7 @@ pub unsafe fn start(start_info: u64, layout: &'static ImageLayout, heap: &Heap, 
     let plan = ram::divide(&handover.offered, image)
         .unwrap_or_else(|why| stop(format_args!("memory cannot be divided: {why:?}")));
     // SAFETY: first and only call, as this function's own contract says.
-    let tables = unsafe { paging::activate(layout, &plan, &handover.offered.reserved) };
+    let tables = unsafe { paging::activate(layout, &plan, handover.state) };
     if let Err(why) = tables {
         stop(format_args!("memory cannot be mapped: {why:?}"));
     }

@@ -1,7 +1,8 @@
 //! Memory that devices reach: one arena, handed out in pieces that are never given back.
 //!
 //! Under our monitor the arena is the only memory mapped for an assigned device. Nobody holds a reference
-//! into it: access is by copy, through assembly that the compiler takes as it stands.
+//! into it: access is by copy, through assembly that the compiler takes as it stands. The memory that outlives
+//! a domain is reached in the same way.
 
 use crate::ram::{Range, address};
 use core::cell::Cell;
@@ -52,6 +53,13 @@ impl Dma for DmaArena {
     }
 }
 
+/// The memory that outlives this domain, with what its predecessor left there.
+pub(crate) fn state(range: Range) -> Option<Region> {
+    // SAFETY: the boot record names this memory for that purpose; the plan gave it to nobody else and the
+    // tables map it. `Machine` takes it once.
+    unsafe { Region::keep(range) }
+}
+
 /// Cuts `len` bytes aligned to `align` from the start of `arena`: what was cut, and what is left.
 fn carve(arena: Range, len: u64, align: u64) -> Option<(Range, Range)> {
     if !align.is_power_of_two() {
@@ -89,7 +97,7 @@ impl Region {
     ///
     /// # Safety
     /// As [`Region::new`].
-    pub(crate) unsafe fn keep(range: Range) -> Option<Self> {
+    unsafe fn keep(range: Range) -> Option<Self> {
         let base = NonNull::new(core::ptr::with_exposed_provenance_mut(address(range.start)))?;
         Some(Self { base, len: address(range.len()) })
     }

@@ -152,7 +152,9 @@ fn dispatch(vector: u8, frame: &Frame) {
         0..=31 => exception(vector, frame),
         SPURIOUS => {}
         _ => {
-            if let Some(bit) = device_bit(vector) {
+            if vector == TIMER {
+                crate::timer::alarm_fired();
+            } else if let Some(bit) = device_bit(vector) {
                 PENDING.fetch_or(1 << bit, Ordering::Release);
                 WAKERS[bit].wake();
             }

@@ -4,7 +4,8 @@ use crate::boot::Handover;
 use crate::interrupts::Lapic;
 use crate::panic::stop;
 use crate::pci::{self, Function, MAX_FUNCTIONS};
-use crate::{DmaArena, LinkDevice, entropy, tasks, timer};
+use crate::ram::Range;
+use crate::{DmaArena, LinkDevice, Region, dma, entropy, tasks, timer};
 use abi::boot_info::BootInfo;
 use alloc::boxed::Box;
 use embassy_executor::Spawner;
@@ -17,6 +18,7 @@ pub struct Machine {
     cmdline: &'static str,
     functions: Vec<Function, MAX_FUNCTIONS>,
     link_device_taken: bool,
+    state: Option<Range>,
 }
 
 impl Machine {
@@ -46,7 +48,7 @@ impl Machine {
             Err(why) => stop(format_args!("{why}")),
         }
         tasks::start();
-        Self { boot_info, cmdline, functions, link_device_taken: false }
+        Self { boot_info, cmdline, functions, link_device_taken: false, state: handover.state }
     }
 
     /// What our monitor says about this machine; `None` under any other. The seed reads as zero: it was used,
@@ -77,6 +79,13 @@ impl Machine {
     #[must_use]
     pub fn dma_arena(&self) -> DmaArena {
         DmaArena::new()
+    }
+
+    /// Takes the memory that outlives this domain; `None` when there is none, or it was taken. What is in it
+    /// was left by a predecessor that may have been compromised: untrusted input.
+    #[must_use]
+    pub fn state(&mut self) -> Option<Region> {
+        self.state.take().and_then(dma::state)
     }
 
     /// What tasks are spawned with; they run in [`run`](crate::run).

@@ -58,21 +58,25 @@ fn entry(table: u64, index: usize) -> *mut u64 {
     core::ptr::with_exposed_provenance_mut::<u64>(address(table)).wrapping_add(index & 511)
 }
 
-/// Builds the tables for the image and its memory, and switches to them.
+/// Builds the tables for the image, its memory and the surviving `state`, and switches to them.
 ///
 /// # Errors
 /// [`MapError`] when the memory map is not made of whole pages; the boot tables stay in force.
 ///
 /// # Safety
 /// Called once, at boot, on the boot code's tables; `layout` and `plan` describe the running image.
-pub(crate) unsafe fn activate(layout: &ImageLayout, plan: &Plan, extra: &[Range]) -> Result<(), MapError> {
+pub(crate) unsafe fn activate(
+    layout: &ImageLayout,
+    plan: &Plan,
+    state: Option<Range>,
+) -> Result<(), MapError> {
     static mut PAGES: [Page; FIRST_PAGES] = [const { Page([0; 512]) }; FIRST_PAGES];
     // Reached through `entry` alone from here on; this function runs once.
     let root = (&raw mut PAGES).expose_provenance() as u64;
     let mut live = Live { root, first_left: FIRST_PAGES - 1 };
     map_image(&mut live, layout, plan)?;
-    for range in extra {
-        table::map(&mut live, root, range.outer_pages(), Access::Write)?;
+    if let Some(state) = state {
+        table::map(&mut live, root, state.outer_pages(), Access::Write)?;
     }
     // SAFETY: the new tables map the running code, its data and its stack to the same addresses with at
     // least the rights that they need.

@@ -38,7 +38,7 @@ pub fn run(mut step: impl FnMut(u64) -> Step) -> ! {
         let Step::Idle { until_us } = step(Clock.us()) else { continue };
         let at = until_us.unwrap_or(u64::MAX).min(queue::next());
         if at > Clock.us() {
-            timer::set_alarm((at != u64::MAX).then_some(at));
+            timer::set_alarm(at);
             interrupts::sleep();
         }
     }

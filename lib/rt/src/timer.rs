@@ -74,16 +74,56 @@ impl hal::clock::Clock for Clock {
     }
 }
 
-/// Sets the alarm to wake the processor at `at_us`; an early wake-up is possible. `None` switches it off.
-pub(crate) fn set_alarm(at_us: Option<u64>) {
-    let apic_khz = APIC_KHZ.load(Ordering::Relaxed);
-    match (at_us, apic_khz) {
-        (None, 0) => Lapic::fire_at_tsc(u64::MAX),
-        (None, _) => Lapic::fire_after(0),
-        (Some(at), 0) => Lapic::fire_at_tsc(scale().tsc(at)),
-        (Some(at), khz) => {
-            let ticks = at.saturating_sub(Clock.us()).saturating_mul(u64::from(khz)) / 1000;
+/// When the alarm will fire at the latest; `u64::MAX` when it is not set.
+static ALARM: AtomicU64 = AtomicU64::new(u64::MAX);
+
+/// Has the processor woken at `at_us` at the latest. It may wake earlier: setting the alarm is an exit to the
+/// monitor, so one that is due before is left alone.
+pub(crate) fn set_alarm(at_us: u64) {
+    let now = Clock.us();
+    if alarm_serves(ALARM.load(Ordering::Relaxed), now, at_us) {
+        return;
+    }
+    // Noted before it is set: `alarm_fired` may come at once.
+    ALARM.store(at_us, Ordering::Relaxed);
+    match APIC_KHZ.load(Ordering::Relaxed) {
+        0 => Lapic::fire_at_tsc(scale().tsc(at_us)),
+        khz => {
+            let ticks = at_us.saturating_sub(now).saturating_mul(u64::from(khz)) / 1000;
             Lapic::fire_after(u32::try_from(ticks).unwrap_or(u32::MAX).max(1));
+        }
+    }
+}
+
+/// Called by the timer interrupt, which may come before the time that was asked for.
+pub(crate) fn alarm_fired() {
+    ALARM.store(u64::MAX, Ordering::Relaxed);
+}
+
+/// Whether the alarm that is set (or `u64::MAX`) wakes the processor by `wanted` (or `u64::MAX`: need not).
+const fn alarm_serves(alarm: u64, now: u64, wanted: u64) -> bool {
+    // One that is due has fired, or is about to; either way it will not fire again.
+    wanted == u64::MAX || (now < alarm && alarm <= wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::alarm_serves;
+
+    #[test]
+    fn an_alarm_is_kept_only_when_it_is_early_enough_and_still_to_come() {
+        const NONE: u64 = u64::MAX;
+        for (alarm, now, wanted, serves) in [
+            (NONE, 10, NONE, true),
+            (NONE, 10, 20, false),
+            (15, 10, 20, true),
+            (20, 10, 20, true),
+            (21, 10, 20, false),
+            (10, 10, 20, false),
+            (5, 10, 20, false),
+            (5, 10, NONE, true),
+        ] {
+            assert_eq!(alarm_serves(alarm, now, wanted), serves, "{alarm} {now} {wanted}");
         }
     }
 }
