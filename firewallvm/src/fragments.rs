@@ -328,6 +328,3 @@ impl Datagram {
 const fn ones(count: usize) -> u64 {
     if count >= 64 { u64::MAX } else { (1 << count) - 1 }
 }
-
-#[cfg(test)]
-mod tests;

@@ -162,10 +162,10 @@ fn dom0_hears_what_it_asks() {
     let mut w = World::new(1);
     w.refused(0, &to_server(false, 0).udp([2, 0, 0, 0, 0, 9], (1, 2), b""), DropReason::SourceMac);
     w.tell(&ToFirewall::Ping { nonce: 77 });
-    assert!(w.from_dom0().contains(&FromDomain::Pong { nonce: 77 }));
+    assert!(w.at_dom0().contains(&FromDomain::Pong { nonce: 77 }));
     w.tell(&ToFirewall::GetCounters);
     let mut counters = std::collections::HashMap::new();
-    let mut messages = w.from_dom0();
+    let mut messages = w.at_dom0();
     assert!(matches!(messages.last(), Some(FromDomain::Counters { more: false, .. })));
     for message in messages.drain(..) {
         let FromDomain::Counters { counters: batch, .. } = message else { panic!() };

@@ -81,7 +81,11 @@ impl World {
     }
 
     pub(super) fn with_flows(clients: usize, flows: u32) -> Self {
-        let setup = Setup { v4_flows: flows, v6_flows: flows, seed: core::array::from_fn(|i| i as u8) };
+        let setup = Setup {
+            v4_flows: flows,
+            v6_flows: flows,
+            seed: core::array::from_fn(|i| u8::try_from(i).unwrap()),
+        };
         let mut fw = Firewall::new(&setup).unwrap();
         let (dom0, ours) = pair(Geometry::DEFAULT, 1).unwrap();
         fw.attach(0, Role::Dom0, ours);
@@ -100,7 +104,7 @@ impl World {
         for n in 0..clients {
             world.at_client(n);
         }
-        world.from_dom0();
+        world.at_dom0();
         world
     }
 
@@ -148,6 +152,10 @@ impl World {
             self.now += 1_000_000;
             self.run();
         }
+        // Router advertisements.
+        for n in 0..self.clients.len() {
+            self.at_client(n);
+        }
     }
 
     pub(super) fn client_sends(&mut self, n: usize, frame: &[u8]) {
@@ -178,7 +186,7 @@ impl World {
         drain(&mut self.clients[n])
     }
 
-    pub(super) fn from_dom0(&mut self) -> Vec<FromDomain> {
+    pub(super) fn at_dom0(&mut self) -> Vec<FromDomain> {
         let messages = drain(&mut self.dom0).into_iter();
         messages
             .map(|(meta, bytes)| {
