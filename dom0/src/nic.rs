@@ -94,3 +94,6 @@ impl Host {
 fn link_target(path: &Path) -> Option<String> {
     Some(std::fs::read_link(path).ok()?.file_name()?.to_string_lossy().into_owned())
 }
+
+#[cfg(test)]
+mod tests;
