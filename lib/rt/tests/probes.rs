@@ -232,3 +232,43 @@ fn runs_in_two_mebibytes() {
     let Some(outcome) = boot(Machine::Micro, "2M", "hello") else { return };
     assert!(outcome.output.contains("hello, "), "{}", outcome.output);
 }
+
+/// Clock ticks (10 ms each) of processor time that process `id` has used.
+fn processor_ticks(id: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).expect("the process lives");
+    let after_name = stat.rsplit(") ").next().expect("a name in parentheses");
+    after_name.split_whitespace().skip(11).take(2).map(|n| n.parse::<u64>().expect("a number")).sum()
+}
+
+#[test]
+fn an_idle_domain_uses_no_processor() {
+    let Some(image) = image() else { return };
+    let mut qemu = Command::new(QEMU)
+        .args([
+            "-accel",
+            "tcg",
+            "-nodefaults",
+            "-display",
+            "none",
+            "-no-reboot",
+            "-serial",
+            "null",
+            "-m",
+            "4M",
+        ])
+        .args(arguments(Machine::Micro))
+        .args(["-append", "probe=idle entropy=insecure-test", "-kernel"])
+        .arg(image)
+        .spawn()
+        .expect("QEMU starts");
+    // Long past its boot, even on a busy machine.
+    std::thread::sleep(Duration::from_secs(5));
+    let before = processor_ticks(qemu.id());
+    std::thread::sleep(Duration::from_secs(5));
+    let used = processor_ticks(qemu.id()) - before;
+    qemu.kill().expect("QEMU can be killed");
+    qemu.wait().expect("QEMU can be waited for");
+    println!("{used} of 500 ticks used while idle");
+    // A spinning domain uses about 500 alone on a processor; QEMU's own housekeeping about 1.
+    assert!(used < 25, "{used} ticks in five seconds");
+}

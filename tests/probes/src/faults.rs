@@ -3,7 +3,7 @@
 use core::hint::black_box;
 use core::ptr;
 
-fn not_stopped(what: usize) -> ! {
+fn not_stopped(what: impl core::fmt::Display) -> ! {
     log::error!("NOT STOPPED {what}");
     rt::exit(1)
 }
@@ -12,7 +12,7 @@ fn not_stopped(what: usize) -> ! {
 pub(crate) fn read_null() -> ! {
     let null = black_box(ptr::without_provenance::<u64>(8));
     // SAFETY: none; the fault is the point.
-    not_stopped(unsafe { null.read_volatile() } as usize)
+    not_stopped(unsafe { null.read_volatile() })
 }
 
 /// Writes through a null pointer.

@@ -29,6 +29,7 @@ fn main(machine: rt::Machine) -> ! {
         Some("network") => network::discover(&machine),
         Some("interrupts") => network::interrupt_steadily(&machine),
         Some("link") => links::echo(machine),
+        Some("idle") => rt::run(|_| rt::Step::IDLE),
         Some("pci") => list(&machine),
         Some("nic") => nic::obey(&machine),
         other => rt::stop(format_args!("no such probe: {other:?}")),

@@ -199,7 +199,7 @@ fn segment(card: &mut Card, payload: usize) {
         let mut data = [0; 32_768];
         let mut at = 0;
         while at < data.len() {
-            data[at] = (at % 251) as u8;
+            data[at] = ((at % 251) & 0xFF).to_le_bytes()[0];
             at += 1;
         }
         data
