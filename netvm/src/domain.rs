@@ -174,8 +174,9 @@ impl<N: Nic, B: Doorbell> Netvm<N, B> {
         if received + sent + ordered > 0 || own || !self.arm() {
             return Ok(Progress::Busy);
         }
-        self.slept = true;
-        Ok(Progress::Idle { until_us: self.next_us(now_us) })
+        let until_us = self.next_us(now_us);
+        self.slept = until_us > now_us;
+        Ok(if self.slept { Progress::Idle { until_us } } else { Progress::Busy })
     }
 
     fn inward(&mut self) -> usize {
@@ -283,10 +284,8 @@ impl<N: Nic, B: Doorbell> Netvm<N, B> {
         };
         let sent = sent | send_pending(&mut self.nic, &mut out);
         let retry = self.announcer.is_waiting().then(|| now_us.saturating_add(BLOCKED_US));
-        self.own_due_us = [self.v4.next_us(now_us), self.v6.next_us(), retry]
-            .into_iter()
-            .fold(None, earlier)
-            .unwrap_or(u64::MAX);
+        let stacks = earlier(self.v4.next_us(now_us), self.v6.next_us()).filter(|_| self.link_up);
+        self.own_due_us = earlier(stacks, retry).unwrap_or(u64::MAX);
         sent
     }
 
