@@ -118,3 +118,46 @@ fn two_guests_talk_over_a_link() {
     join(&one, &two, 2);
     assert_eq!(one.shell(&ping), b"3\n");
 }
+
+/// Runs a shell script on this side; its standard output.
+fn here(script: &str) -> Vec<u8> {
+    std::process::Command::new("sh").args(["-c", script]).output().unwrap().stdout
+}
+
+#[test]
+#[ignore = "needs KVM: run in the lab"]
+fn guest_reaches_the_host_over_a_tap() {
+    here("modprobe tun");
+    let guest = Guest::start("tapped", &serde_json::json!({"tap": {"path": "vmtap0"}}));
+    here("ifconfig vmtap0 10.8.0.1 netmask 255.255.255.0 up");
+    guest.shell("ifconfig eth0 10.8.0.2 netmask 255.255.255.0 up");
+    assert_eq!(guest.shell("ping -c 3 -W 5 10.8.0.1 | grep -c 'bytes from'"), b"3\n");
+
+    // Both ways in bulk: the host leaves long segments and checksums to the guest, and the guest to the host.
+    let sent = guest.shell("head -c 8388608 /dev/urandom > /bulk; sha256sum < /bulk");
+    let receive = "rm -f /tmp/open; mkfifo /tmp/open; exec 3<>/tmp/open; nc -l -p 5000 <&3 > /tmp/bulk; sha256sum < /tmp/bulk";
+    std::thread::scope(|scope| {
+        let received = scope.spawn(|| here(receive));
+        std::thread::sleep(std::time::Duration::from_secs(2));
+        guest.shell("nc 10.8.0.1 5000 < /bulk");
+        assert_eq!(received.join().unwrap(), sent);
+    });
+    std::thread::scope(|scope| {
+        let received = scope.spawn(|| guest.shell(&RECEIVE.replace("wc -c < /bulk; ", "")));
+        std::thread::sleep(std::time::Duration::from_secs(2));
+        here("nc 10.8.0.2 5000 < /tmp/bulk");
+        assert_eq!(received.join().unwrap(), sent);
+    });
+    for direction in ["from_guest", "to_guest"] {
+        let (frames, bytes) = (
+            guest.counter(&format!("tap.frames_{direction}")),
+            guest.counter(&format!("tap.bytes_{direction}")),
+        );
+        println!("{direction}: {frames} frames, {bytes} bytes");
+        assert!(bytes >= 8 << 20);
+    }
+    let malformed = ["tap_errors", "drop.malformed_by_tap", "drop.bad_header", "drop.bad_length"];
+    for name in malformed {
+        assert_eq!(guest.counter(&format!("tap.{name}")), 0, "{name}");
+    }
+}
