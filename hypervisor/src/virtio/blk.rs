@@ -27,7 +27,7 @@ const QUEUE_SIZE: u16 = 256;
 /// Data pieces at most in one request; header and status come on top.
 const SEG_MAX: u32 = 126;
 /// Requests at most between two looks at the mailbox.
-const BUDGET: usize = 32;
+const BUDGET: usize = 8;
 const SERIAL_LEN: usize = VIRTIO_BLK_ID_BYTES as usize;
 
 /// Makes the device and its thread. `name` is also the answer to the guest's question for a serial number.

@@ -18,9 +18,9 @@ pub const MAX_DATA: usize = 32 << 20;
 /// Data is moved in pieces of this many bytes.
 pub const PIECE: usize = 64 * 1024;
 /// Ranges at most in one discard or write-zeroes request.
-pub const MAX_RANGES: u32 = 16;
-/// Sectors at most in one such range.
-pub const MAX_RANGE_SECTORS: u32 = 1 << 22;
+pub const MAX_RANGES: u32 = 1;
+/// Sectors at most in one such range: 64 MiB, because a host without holes has to write them.
+pub const MAX_RANGE_SECTORS: u32 = 1 << 17;
 const RANGE: usize = 16;
 
 /// How a request ended, for the counters.

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 use virtio_bindings::bindings::virtio_blk::*;
+use vm_memory::{Bytes, GuestAddress};
 use vmm_api::config::DiskMode;
 
 const HEADER: u64 = 0x8000;
@@ -159,6 +160,52 @@ fn image_has_one_writer_or_many_readers() {
     let odd = tempfile::tempfile().unwrap();
     odd.set_len(513).unwrap();
     assert!(matches!(Disk::open(odd, DiskMode::ReadOnly), Err(DiskError::BadLength(513))));
+}
+
+/// A guest whose other processor rewrites rings, descriptors and headers while the device works: requests
+/// succeed, fail or stop the device, and after a reset it works as before. The image is never written.
+#[test]
+fn survives_a_guest_that_scribbles_meanwhile() {
+    let (file, bytes) = image(64 * 1024);
+    let registry = Registry::default();
+    let device = device("disk", open(&file, DiskMode::ReadOnly).unwrap(), &registry).unwrap();
+    let ram = memory(0x20_0000);
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let driver = Driver::new(&ram, 0, 64);
+            let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+            while !stop.load(Ordering::SeqCst) {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                // Descriptors, available entries and index, request headers.
+                let place = [0, 0x1000, HEADER][(state % 3) as usize] + (state >> 8) % 0x90;
+                driver.put(place, (state >> 32) as u8 & 0x1F);
+            }
+        });
+        for _ in 0..200 {
+            let mut driver = Driver::new(&ram, 0, 64);
+            let (session, signals) = session(&[&driver], F_EVENT_IDX);
+            device.control.start(session);
+            for _ in 0..20 {
+                driver.offer(&[Piece::Out(HEADER, 16), Piece::In(DATA, 512), Piece::In(STATUS, 1)]);
+                device.notify[0].write(1).unwrap();
+                if signals.needs_reset.load(Ordering::SeqCst) > 0 {
+                    break;
+                }
+            }
+            device.control.stop();
+        }
+        stop.store(true, Ordering::SeqCst);
+    });
+    let faults = registry.snapshot().into_iter().find(|(name, _)| name == "disk.driver_faults").unwrap().1;
+    assert!(faults > 0, "the scribbling never hit");
+    ram.write_slice(&[0; 0x4000], GuestAddress(0)).unwrap();
+    let mut guest = Guest { driver: Driver::new(&ram, 0, 64), device };
+    guest.device.control.start(session(&[&guest.driver], F_EVENT_IDX).0);
+    assert_eq!(guest.read(0, 4096).unwrap(), bytes[..4096]);
+    assert_eq!(std::fs::read(file.path()).unwrap(), bytes);
 }
 
 #[derive(Clone, Debug)]
