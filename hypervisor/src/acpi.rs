@@ -32,7 +32,7 @@ pub struct TooLong(usize);
 /// [`TooLong`] when they exceed the BIOS area.
 pub fn write(memory: &GuestMemoryMmap, vcpus: u8) -> Result<(), TooLong> {
     let bytes = tables(vcpus);
-    let fits = bytes.len() as u64 <= place::IMAGE - place::ACPI;
+    let fits = bytes.len() as u64 <= power::RESTART_VECTOR - place::ACPI;
     let written = fits.then(|| memory.write_slice(&bytes, GuestAddress(place::ACPI)).ok()).flatten();
     written.ok_or(TooLong(bytes.len()))
 }

@@ -18,6 +18,10 @@ const CAPACITY: usize = 256 * 1024;
 /// How long the end of the machine waits for a slow reader.
 const DRAIN: Duration = Duration::from_millis(500);
 
+/// How long input waits for room in the guest, at first and at most.
+const SHORT_PAUSE: Duration = Duration::from_millis(2);
+const LONG_PAUSE: Duration = Duration::from_millis(250);
+
 #[derive(Default)]
 struct Pending {
     bytes: VecDeque<u8>,
@@ -104,11 +108,14 @@ fn write_all(file: &mut File, mut bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Starts the thread that reads `file` until its end; `deliver` takes a prefix and says how long it was,
-/// 0 when the guest has no room now.
+/// 0 when the guest has no room now. A regular file is a log, nothing to type from: it is not read.
 ///
 /// # Errors
 /// When no thread can be started.
 pub fn start_input(mut file: File, deliver: impl Fn(&[u8]) -> usize + Send + 'static) -> io::Result<()> {
+    if file.metadata().is_ok_and(|about| about.is_file()) {
+        return Ok(());
+    }
     let read = move || {
         let mut buffer = [0; 256];
         loop {
@@ -121,11 +128,14 @@ pub fn start_input(mut file: File, deliver: impl Fn(&[u8]) -> usize + Send + 'st
                 }
                 Err(_) => return,
             };
-            let mut rest = &buffer[..got];
+            let (mut rest, mut pause) = (&buffer[..got], SHORT_PAUSE);
             while !rest.is_empty() {
                 let taken = deliver(rest).min(rest.len());
                 if taken == 0 {
-                    thread::sleep(Duration::from_millis(2));
+                    thread::sleep(pause);
+                    pause = LONG_PAUSE.min(pause * 2); // this guest may never read
+                } else {
+                    pause = SHORT_PAUSE;
                 }
                 rest = &rest[taken..];
             }

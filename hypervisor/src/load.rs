@@ -11,6 +11,7 @@ mod pvh;
 pub use boot_info::Facts;
 
 use crate::memory::Layout;
+use crate::power;
 use std::fs::File;
 use std::io::{Read, Seek};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
@@ -137,6 +138,7 @@ enum MapKind {
 /// # Errors
 /// [`LoadError`]; guest memory is then in no defined state.
 pub fn load(memory: &GuestMemoryMmap, layout: Layout, images: &mut Images) -> Result<Entry, LoadError> {
+    write(memory, "the restart vector", power::RESTART_VECTOR, &power::RESTART_CODE)?;
     let mut magic = [0; 4];
     let kernel = &mut images.kernel;
     let read = |error| LoadError::Read { what: "the kernel", error };

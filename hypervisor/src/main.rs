@@ -30,7 +30,11 @@ fn descriptor(text: &str) -> Result<i32, String> {
 }
 
 fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::WARN).init();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_max_level(tracing::Level::WARN)
+        .init();
     let arguments = Arguments::parse();
     let code = match run(&arguments) {
         Ok(ended) => report(&ended),

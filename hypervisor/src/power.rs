@@ -27,6 +27,16 @@ pub const EVENT_BUTTON: u8 = 1;
 /// Interrupt line of the generic event device.
 pub const EVENT_LINE: u32 = 5;
 
+/// Where a guest jumps that restarts "by the BIOS", F000:FFF0. Linux does so on a hardware-reduced machine,
+/// which it takes for one with EFI.
+pub const RESTART_VECTOR: u64 = 0xF_FFF0;
+
+/// Real-mode code for [`RESTART_VECTOR`]: `mov dx, RESET; mov al, RESET_VALUE; out dx, al; hlt`.
+pub const RESTART_CODE: [u8; 7] = {
+    let [low, high] = RESET.to_le_bytes();
+    [0xBA, low, high, 0xB0, RESET_VALUE, 0xEE, 0xF4]
+};
+
 const TIMER_HZ: u128 = 3_579_545;
 /// Sleep control: enter the sleep type in bits 2 to 4.
 const SLEEP_ENABLE: u8 = 1 << 5;

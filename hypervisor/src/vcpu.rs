@@ -80,7 +80,8 @@ fn run(mut cpu: VcpuFd, exits: &Exits, stopping: &AtomicBool) -> Option<Ended> {
     None
 }
 
-/// Logs where the processor was when it ended the machine against its will.
+/// Logs where the processor was when it ended the machine against its will. (KVM on AMD resets a processor
+/// that shut down: then the registers say only that.)
 fn explain(cpu: &VcpuFd, reason: &Ended) {
     if !matches!(reason, Ended::TripleFault | Ended::HostError(_)) {
         return;

@@ -5,6 +5,8 @@
 mod guest;
 #[path = "machine/host.rs"]
 mod host;
+#[path = "machine/linux.rs"]
+mod linux;
 
 use abi::link_device as regs;
 use abi::memory_map::{EXIT_PANIC, EXIT_PORT};
@@ -72,7 +74,7 @@ fn the_console_carries_text() {
     needs_kvm!();
     let mut vm = Vm::start(&Guest::new().print("bulkhead\n").exit(0), "");
     vm.ends(&Ended::Exited(0));
-    assert_eq!(vm.console(), "bulkhead\n");
+    vm.console.wait_for("bulkhead\n");
 }
 
 #[test]

@@ -9,13 +9,16 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use vm_memory::{Bytes, FileOffset, MmapRegion, VolatileMemory};
 use vmm_api::config::Config;
 use vmm_api::message::{End, Ended, Event, Request, What};
 use vmm_api::wire;
 
+/// Under emulation on a busy machine a boot takes long.
+const PATIENCE: Duration = Duration::from_secs(180);
 /// Header page and data.
 const REGION: u32 = 4096 + 65536;
 
@@ -65,6 +68,8 @@ pub(crate) struct Vm {
     child: Child,
     socket: Option<OwnedFd>,
     next_id: u64,
+    /// What the guest writes.
+    pub(crate) console: Console,
     _files: tempfile::TempDir,
 }
 
@@ -75,7 +80,12 @@ impl Vm {
         let kernel = files.path().join("kernel");
         std::fs::write(&kernel, guest.elf()).unwrap();
         let json = format!(r#"{{"name":"probe","kernel":{{"path":{kernel:?}}},"memory_mib":16{extra}}}"#);
-        let _: Config = serde_json::from_str(&json).unwrap();
+        Self::run(files, &json)
+    }
+
+    /// Starts the machine of a description whose files are in `files`.
+    pub(crate) fn run(files: tempfile::TempDir, json: &str) -> Self {
+        let _: Config = serde_json::from_str(json).unwrap();
         let config = files.path().join("config");
         std::fs::write(&config, json).unwrap();
         let (ours, theirs) =
@@ -83,16 +93,17 @@ impl Vm {
         fcntl_setfd(&theirs, FdFlags::empty()).unwrap();
         let mut command = program();
         command.arg("--config").arg(&config).arg("--control").arg(format!("fd:{}", theirs.as_raw_fd()));
-        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-        Self { child, socket: Some(ours), next_id: 1, _files: files }
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let console = Console::follow(child.stdout.take().unwrap());
+        Self { child, socket: Some(ours), next_id: 1, console, _files: files }
     }
 
-    /// The next event, within a minute.
+    /// The next event.
     pub(crate) fn next(&mut self) -> Event {
         let socket = self.socket.as_ref().unwrap();
         let mut fds = [PollFd::new(socket, PollFlags::IN)];
-        let ready = poll(&mut fds, Some(&Timespec { tv_sec: 60, tv_nsec: 0 })).unwrap();
-        assert_eq!(ready, 1, "no event within a minute");
+        let ready = poll(&mut fds, Some(&Timespec { tv_sec: 180, tv_nsec: 0 })).unwrap();
+        assert_eq!(ready, 1, "no event in time; the console says:\n{}", self.console.text());
         wire::recv(socket).unwrap().0
     }
 
@@ -145,11 +156,9 @@ impl Vm {
         }
     }
 
-    /// What the guest wrote, after the machine ended.
-    pub(crate) fn console(&mut self) -> String {
-        let mut text = String::new();
-        self.child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
-        text
+    /// Types into the guest's console.
+    pub(crate) fn type_in(&mut self, text: &str) {
+        self.child.stdin.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
     }
 
     /// Closes the control connection, as a manager that dies.
@@ -173,6 +182,40 @@ impl Drop for Vm {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// The text that a guest writes, as it comes.
+pub(crate) struct Console(Arc<Mutex<Vec<u8>>>);
+
+impl Console {
+    fn follow(mut from: ChildStdout) -> Self {
+        let text = Arc::new(Mutex::new(Vec::new()));
+        let theirs = Arc::clone(&text);
+        std::thread::spawn(move || {
+            let mut chunk = [0; 4096];
+            while let Ok(n @ 1..) = from.read(&mut chunk) {
+                theirs.lock().unwrap().extend_from_slice(&chunk[..n]);
+            }
+        });
+        Self(text)
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+
+    /// Waits until `words` were written, and returns everything so far.
+    pub(crate) fn wait_for(&self, words: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let text = self.text();
+            if text.contains(words) {
+                return text;
+            }
+            assert!(Instant::now() < deadline, "no {words:?} on the console:\n{text}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 
