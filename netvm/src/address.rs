@@ -1,6 +1,7 @@
 //! The uplink's addresses: fixed, by DHCP, from router advertisements. Everything about addresses on the
 //! segment ends here: DHCP, ARP and neighbour discovery are answered by netvm and never reach firewallvm.
 
+mod advertisement;
 mod dhcp6;
 pub(crate) mod discovery;
 mod v4;

@@ -6,6 +6,7 @@
 
 use crate::{
     address::{
+        advertisement::{RaOption, options},
         dhcp6::Dhcp6,
         discovery::{self, Heard, Speaker},
         earlier, is_host_v6,
@@ -19,8 +20,7 @@ use core::net::{IpAddr, Ipv6Addr};
 use heapless::Vec;
 use packet::{ethernet::Mac, ndp};
 use smoltcp::wire::{
-    NdiscOption, NdiscOptionRepr, NdiscPrefixInfoFlags, NdiscPrefixInformation, NdiscRepr, NdiscRouterFlags,
-    RawHardwareAddress,
+    NdiscPrefixInfoFlags, NdiscPrefixInformation, NdiscRepr, NdiscRouterFlags, RawHardwareAddress,
 };
 
 /// Router solicitations, and the time between them (RFC 4861 §10).
@@ -34,9 +34,6 @@ const DUPLICATE_US: u64 = 60_000_000;
 const TWO_HOURS_US: u64 = 2 * 3600 * 1_000_000;
 /// Frames that wait for the card.
 const QUEUE: usize = 16;
-/// Options looked at in one advertisement.
-const MAX_OPTIONS: usize = 32;
-const OPTION_RDNSS: u8 = 25;
 const MIN_MTU: u32 = 1280;
 
 /// The IPv6 side of the uplink.
@@ -387,34 +384,6 @@ impl V6Stack {
         .into_iter()
         .fold(None, earlier)
     }
-}
-
-/// The options of an advertisement that matter.
-enum RaOption<'o> {
-    Prefix(NdiscPrefixInformation),
-    Mtu(u32),
-    /// Body of a name server option, from its reserved field on.
-    Dns(&'o [u8]),
-}
-
-/// Walks the options; stops at the first that is malformed.
-fn options(mut bytes: &[u8]) -> impl Iterator<Item = RaOption<'_>> {
-    let walk = core::iter::from_fn(move || {
-        let len = usize::from(*bytes.get(1)?) * 8;
-        let (option, rest) = bytes.split_at_checked(len).filter(|_| len > 0)?;
-        bytes = rest;
-        Some(option)
-    });
-    walk.take(MAX_OPTIONS).filter_map(|option| {
-        if option.first() == Some(&OPTION_RDNSS) {
-            return option.get(2..).map(RaOption::Dns);
-        }
-        match NdiscOptionRepr::parse(&NdiscOption::new_checked(option).ok()?).ok()? {
-            NdiscOptionRepr::PrefixInformation(prefix) => Some(RaOption::Prefix(prefix)),
-            NdiscOptionRepr::Mtu(mtu) => Some(RaOption::Mtu(mtu)),
-            _ => None,
-        }
-    })
 }
 
 fn mac(address: RawHardwareAddress) -> Option<Mac> {
