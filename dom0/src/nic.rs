@@ -81,6 +81,11 @@ impl Host {
         std::fs::read_to_string(self.root.join(path)).map(|s| s.trim().to_owned()).unwrap_or_default()
     }
 
+    fn allows_unsafe_interrupts(&self) -> bool {
+        let allowed = self.text("sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts");
+        matches!(allowed.as_str(), "Y" | "1")
+    }
+
     /// Names in a directory, sorted; none when it is not there.
     fn names(&self, path: impl AsRef<Path>) -> Vec<String> {
         let entries = std::fs::read_dir(self.root.join(path)).into_iter().flatten().flatten();

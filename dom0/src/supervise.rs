@@ -251,8 +251,7 @@ impl Supervisor {
         let now = Instant::now();
         let kind = self.plan.machine(name).map(|m| m.kind);
         let Some(runtime) = self.runtimes.get_mut(name) else { return };
-        runtime.vmm = None;
-        runtime.control = None;
+        (runtime.vmm, runtime.control, runtime.hello, runtime.uplink) = (None, None, None, None);
         let faulted = runtime.reason.take_if(|_| runtime.state == State::Condemned);
         let why = faulted.unwrap_or_else(|| why.to_owned());
         let replace = kind.is_some_and(Kind::is_driver) || ended == Some(&Ended::Rebooted);
@@ -272,7 +271,7 @@ impl Supervisor {
             None if ended == Some(&Ended::PoweredOff) && !replace => State::Stopped,
             None => State::Failed,
         };
-        tracing::warn!(%name, why, state = ?runtime.state, "ended by itself");
+        tracing::warn!(%name, why, state = runtime.state.phase(Readiness::NotYet).word(), "ended by itself");
         runtime.reason = Some(why);
         if !runtime.state.is_active() {
             self.forget_client(name);
@@ -286,6 +285,7 @@ impl Supervisor {
             let Some(runtime) = self.runtimes.get_mut(&name) else { continue };
             if matches!(runtime.state, State::Stopping(_)) {
                 tracing::warn!(%name, "did not end in time: killed");
+                runtime.state = State::Stopping(now + Duration::from_secs(5));
                 if let Some(vmm) = &runtime.vmm {
                     vmm.kill();
                 }

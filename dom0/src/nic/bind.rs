@@ -9,6 +9,8 @@ use std::time::Instant;
 
 /// The driver that hands devices to domains.
 const VFIO: &str = "vfio-pci";
+/// The module that maps a domain's memory for its devices.
+const VFIO_IOMMU: &str = "vfio_iommu_type1";
 
 /// Makes sure that a domain's card is with vfio-pci, as after a reboot of this machine it is not.
 /// `strict_reset` is the domain file's word on devices without reset.
@@ -27,11 +29,11 @@ pub fn ready(host: &Host, bdf: Bdf, strict_reset: bool) -> Result<(), Problems> 
 /// # Errors
 /// What went wrong; the card is with the driver that it was with, as far as the kernel lets it.
 pub fn to_vfio(host: &Host, bdf: Bdf) -> Result<(), Problem> {
+    load_vfio(host, bdf)?;
     let before = driver(host, bdf);
     if before.as_deref() == Some(VFIO) {
         return Ok(());
     }
-    load_vfio(host, bdf)?;
     note(host, bdf, before.as_deref())?;
     if let Err(why) = take(host, bdf) {
         let mut why = format!("cannot be taken from {}: {why}", before.as_deref().unwrap_or("no driver"));
@@ -75,18 +77,25 @@ fn is_driver_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
 }
 
+/// Loads VFIO's two modules where they are not there yet, and looks again at what their options allow.
 fn load_vfio(host: &Host, bdf: Bdf) -> Result<(), Problem> {
-    let there = || host.pci("drivers").join(VFIO).is_dir();
-    if there() {
-        return Ok(());
+    let iommu = host.root.join("sys/module").join(VFIO_IOMMU);
+    for (module, there) in [(VFIO_IOMMU, iommu), (VFIO, host.pci("drivers").join(VFIO))] {
+        let loaded = if there.is_dir() { Ok(()) } else { host.kernel.load(module) };
+        if !there.is_dir() {
+            let why = loaded.err().map_or_else(String::new, |e| format!(" ({e})"));
+            let remedy = format!("install the kernel's modules and run: modprobe {module}");
+            return Err(Problem::new(
+                bdf.to_string(),
+                format!("the module {module} is not there{why}"),
+                remedy,
+            ));
+        }
     }
-    let loaded = host.kernel.load(VFIO);
-    if there() {
-        return Ok(());
+    if host.allows_unsafe_interrupts() {
+        return Err(judge::unsafe_interrupts(bdf));
     }
-    let why = loaded.err().map_or_else(String::new, |e| format!(" ({e})"));
-    let remedy = "install the kernel's modules and run: modprobe vfio-pci";
-    Err(Problem::new(bdf.to_string(), format!("the driver vfio-pci is not there{why}"), remedy))
+    Ok(())
 }
 
 fn note(host: &Host, bdf: Bdf, driver: Option<&str>) -> Result<(), Problem> {

@@ -70,10 +70,8 @@ fn iommu(host: &Host, function: &Function) -> Option<Problem> {
 /// `/proc/interrupts` (chips named `IR-…`); whether the hardware could, in VT-d's extended capabilities (bit 3).
 fn interrupt_remapping(host: &Host, function: &Function) -> Option<Problem> {
     function.group.as_ref()?;
-    let allowed = host.text("sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts");
-    if matches!(allowed.as_str(), "Y" | "1") {
-        let why = "vfio_iommu_type1 allows unsafe interrupts on this machine";
-        return say(function, why, "remove allow_unsafe_interrupts from the module's options, then reboot");
+    if host.allows_unsafe_interrupts() {
+        return Some(unsafe_interrupts(function.bdf));
     }
     let units = host.names("sys/class/iommu").into_iter();
     let incapable = units.filter(|unit| {
@@ -101,6 +99,13 @@ fn interrupt_remapping(host: &Host, function: &Function) -> Option<Problem> {
         );
     }
     None
+}
+
+/// What is said when VFIO was told to go without interrupt remapping.
+pub(super) fn unsafe_interrupts(bdf: Bdf) -> Problem {
+    let why = "vfio_iommu_type1 allows unsafe interrupts on this machine";
+    let remedy = "remove allow_unsafe_interrupts from the module's options, then reboot";
+    Problem::new(bdf.to_string(), why, remedy)
 }
 
 /// Everything in an IOMMU group can reach everything else in it.

@@ -29,6 +29,8 @@ enum Flaw {
     NoNode,
     /// vfio-pci is no module here.
     NoVfio,
+    /// The modules' options allow unsafe interrupts.
+    UnsafeModule,
 }
 
 /// A kernel that binds and unbinds as Linux does, in a directory.
@@ -82,6 +84,12 @@ impl Kernel for Model {
         self.said.borrow_mut().push(format!("modprobe {module}"));
         if self.flaw == Flaw::NoVfio {
             return Err(io::ErrorKind::NotFound.into());
+        }
+        if module == "vfio_iommu_type1" {
+            let parameters = self.root.join("sys/module/vfio_iommu_type1/parameters");
+            std::fs::create_dir_all(&parameters)?;
+            let allowed = if self.flaw == Flaw::UnsafeModule { "Y" } else { "N" };
+            return std::fs::write(parameters.join("allow_unsafe_interrupts"), allowed);
         }
         std::fs::create_dir_all(self.root.join("sys/bus/pci/drivers").join(module))
     }
@@ -223,6 +231,16 @@ fn unsafe_interrupts_allowed() {
     let fixture = Fixture::new();
     fixture.file("sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts", "Y\n");
     assert_snapshot!(fixture.refusal());
+}
+
+#[test]
+fn unsafe_interrupts_allowed_by_a_module_that_is_loaded_only_now() {
+    let fixture = Fixture::new();
+    std::fs::remove_dir_all(fixture.path("sys/module/vfio_iommu_type1")).unwrap();
+    let host = fixture.host(Flaw::UnsafeModule);
+    let error = assign::assign(&host, bdf(), &fixture.net(), Accept::default()).unwrap_err();
+    assert!(error.to_string().contains("allows unsafe interrupts"), "{error}");
+    assert_eq!(fixture.driver().as_deref(), Some("e1000e"));
 }
 
 #[test]

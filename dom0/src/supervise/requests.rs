@@ -57,8 +57,12 @@ impl Supervisor {
             return Ok(());
         }
         let phase = runtime.state.phase(Readiness::NotYet).word();
-        Err(Problem::new(name.to_string(), format!("is {phase}"), format!("start it: bulkhead up {name}"))
-            .into())
+        Err(Problem::new(
+            name.to_string(),
+            format!("is not running ({phase})"),
+            format!("start it: bulkhead up {name}"),
+        )
+        .into())
     }
 
     fn console(&self, name: &Name, reply: &Reply) -> Result<Option<Outcome>, Problems> {

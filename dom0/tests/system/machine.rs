@@ -48,6 +48,7 @@ pub(crate) fn card(root: &Path) {
     symlink(root.join("sys/bus/pci/drivers/vfio-pci"), function.join("driver")).unwrap();
     write(root.join("proc/interrupts"), "  0:  1  IR-IO-APIC  2-edge  timer\n");
     write(root.join("dev/kvm"), "");
+    write(root.join("sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts"), "N\n");
     write(root.join("dev/vfio/7"), "");
 }
 
