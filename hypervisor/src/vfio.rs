@@ -15,14 +15,14 @@ pub mod sysfs;
 
 use crate::devices::DeviceContext;
 use crate::exits::Exits;
-use crate::irq::intx_line;
+use crate::irq::{IrqRouter, intx_line};
 use crate::pci::bus::lock;
 use crate::pci::config::{COMMAND, COMMAND_IO, COMMAND_MASTER, COMMAND_MEMORY, PciConfig};
 use crate::pci::device::PciDevice;
 use anyhow::{Context, Result};
 use bars::BarWindows;
 use config::Shown;
-use hardware::{Hardware, IrqKind, Region};
+use hardware::{Area, Hardware, IrqKind, Region};
 use interrupts::Interrupts;
 use open::Container;
 use std::sync::{Arc, Mutex};
@@ -72,18 +72,22 @@ impl<H: Hardware> Assigned<H> {
     /// # Errors
     /// What about the function cannot be shown to a guest.
     pub fn new(hardware: H, context: &DeviceContext, line: u32) -> Result<Self> {
+        let (mut device, holes) = Self::describe(hardware, &context.irq, line)?;
+        for bar in (0..6).filter(|bar| device.config.bar(*bar).is_some_and(|bar| !bar.kind.is_io())) {
+            device.windows.push(BarWindows::new(&device.hardware, &context.slots, bar, &holes)?);
+        }
+        Ok(device)
+    }
+
+    /// All but the mapped registers; and the parts of BARs that must not be mapped.
+    fn describe(hardware: H, irq: &Arc<IrqRouter>, line: u32) -> Result<(Self, Vec<(u8, Area)>)> {
         hardware.reset();
         let Shown { mut config, msix, msi } = config::show(&hardware)?;
-        let interrupts = Interrupts::new(&context.irq, line, (msix, msi), &mut config)?;
-        let holes = msix.map_or_else(Vec::new, |msix| msix.holes());
-        let mut windows = Vec::new();
-        for bar in (0..6).filter(|bar| config.bar(*bar).is_some_and(|bar| !bar.kind.is_io())) {
-            windows.push(BarWindows::new(&hardware, &context.slots, bar, &holes)?);
-        }
-        let mut device = Self { hardware, config, interrupts, windows, mastering: false };
+        let interrupts = Interrupts::new(irq, line, (msix, msi), &mut config)?;
+        let mut device = Self { hardware, config, interrupts, windows: Vec::new(), mastering: false };
         device.set_command(device.mastering);
         device.follow_interrupts();
-        Ok(device)
+        Ok((device, msix.map_or_else(Vec::new, |msix| msix.holes())))
     }
 
     /// The function always decodes its registers (only the guest's view of them comes and goes), and is a

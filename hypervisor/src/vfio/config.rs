@@ -203,4 +203,4 @@ fn bar_kind(register: u32) -> BarKind {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -164,3 +164,6 @@ impl Hardware for VfioFunction {
         self.device.reset();
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;
