@@ -16,7 +16,7 @@ die() {
 
 say step "dom0: KVM and VFIO"
 grep -qw svm /proc/cpuinfo && modprobe kvm-amd || modprobe kvm-intel || die "dom0 has no KVM"
-modprobe vfio-pci && modprobe tun || die "dom0 has no VFIO"
+modprobe vfio-pci && modprobe vfio_iommu_type1 && modprobe tun || die "dom0 has no VFIO"
 modprobe e1000e && [ -e /sys/class/net/eth0 ] || die "dom0 does not see its network card"
 say show "dom0 before: it owns the network card"
 ls /sys/class/net
@@ -39,8 +39,15 @@ say show "dom0 after: no interface but lo"
 ls /sys/class/net
 [ "$(ls /sys/class/net)" = lo ] || die "dom0 still has a network interface"
 
-say step "bulkhead up: netvm, firewallvm and two Debian AppVMs (emulated twice, so it takes a while)"
+say step "bulkhead up: netvm, firewallvm, two Debian AppVMs"
 bulkhead up || die "bulkhead up"
+say step "work: boots"
+tries=0
+until bulkhead run work -- true >/run/try.log 2>&1; do
+    tries=$((tries + 1))
+    [ $tries -lt 120 ] || { cat /run/try.log; die "the agent in AppVM work does not answer"; }
+    sleep 1
+done
 say step "work: waits for its DHCP lease"
 bulkhead run work -- systemctl start network-online.target || die "AppVM work has no network"
 

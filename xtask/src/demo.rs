@@ -18,8 +18,8 @@ use std::time::Duration;
 
 const SCRIPT: &str = include_str!("../guest/demo.sh");
 
-/// What QEMU's user network gives to its own stations: 52:55 and the address's four bytes.
-const SLIRP: [u8; 2] = [0x52, 0x55];
+/// How MAC addresses of QEMU's user network begin: 52:55 and an IPv4 address, 52:56 for IPv6.
+const SLIRP: [[u8; 2]; 2] = [[0x52, 0x55], [0x52, 0x56]];
 
 /// Options of the demo.
 #[derive(clap::Args)]
@@ -146,5 +146,5 @@ fn show_cable(path: &Path) -> Result<()> {
 }
 
 fn outside(mac: capture::Mac) -> bool {
-    mac.0.starts_with(&SLIRP)
+    SLIRP.iter().any(|prefix| mac.0.starts_with(prefix))
 }
