@@ -23,6 +23,9 @@ use crate::BadGeometry;
 /// Content of the identity word: magic and, in the top byte, the version of this layout.
 pub const IDENTITY: u64 = u64::from_le_bytes(*b"BHLINK\0\x01");
 
+/// What every word reads as when the window onto the region was taken away; no epoch and no index is ever that large.
+pub(crate) const ABSENT: u64 = u64::MAX;
+
 /// Bytes before the data.
 pub const HEADER_LEN: usize = abi::link_device::HEADER_LEN as usize;
 

@@ -2,7 +2,7 @@
 
 use crate::{
     Armed, BadGeometry, Counters, Doorbell, Geometry, Meta, PeerFault, SendError,
-    layout::{IDENTITY, Word, record_len},
+    layout::{ABSENT, IDENTITY, Word, record_len},
     recv::Receiver,
     send::Sender,
     shared::{ReadOnly, Writable, fence},
@@ -27,7 +27,7 @@ pub struct Link<D> {
 impl<D: Doorbell> Link<D> {
     /// Initialises the region that this end writes, `epoch` last; the peer may come up before or after.
     ///
-    /// `epoch` is the generation that both ends were told; regions of another one are ignored. Regions must be
+    /// `epoch` is the generation that both ends were told, never all ones; regions of another one are ignored. Regions must be
     /// fresh (all zero) for every epoch.
     ///
     /// # Errors
@@ -108,7 +108,7 @@ impl<D: Doorbell> Link<D> {
             Ok(None) => self.fault.map_or(Ok(None), Err),
             Err(fault) => {
                 self.fail(fault);
-                Err(fault)
+                self.fault.map_or(Ok(None), Err)
             }
         }
     }
@@ -142,7 +142,7 @@ impl<D: Doorbell> Link<D> {
             Ok(true) => Armed::Pending,
             Err(fault) => {
                 self.fail(fault);
-                Armed::Pending
+                if self.fault.is_some() { Armed::Pending } else { Armed::Sleep }
             }
         }
     }
@@ -184,12 +184,14 @@ impl<D: Doorbell> Link<D> {
         }
     }
 
+    /// Ends the link. A region that reads as all ones is not the peer's doing: the peer is gone, its window is no
+    /// longer there, and whoever took it away says so elsewhere. A peer that plays dead like this is just that.
     #[cold]
     fn fail(&mut self, fault: PeerFault) {
-        if self.fault.is_none() {
+        self.sender.close();
+        self.receiver.close();
+        if self.fault.is_none() && self.rx.load(Word::Epoch) != ABSENT {
             self.fault = Some(fault);
-            self.sender.close();
-            self.receiver.close();
             self.counters.faults += 1;
         }
     }

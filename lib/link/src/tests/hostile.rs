@@ -146,6 +146,33 @@ fn a_wrap_must_be_followed_by_a_record() {
 }
 
 #[test]
+fn a_window_that_was_taken_away_is_no_fault() {
+    let nothing = vec![0xFF; SMALL.region_len()];
+    // Between bursts, and with a record still in sight.
+    for published in [0, 80] {
+        let (mut link, mut peer) = greeted();
+        set(&mut peer, Word::Produced, published);
+        let record = Some((Meta::default(), 0)).filter(|_| published != 0);
+        assert_eq!(link.recv(&mut []), Ok(record));
+        peer.write(0, &nothing);
+        for _ in 0..2 {
+            assert_eq!(link.recv(&mut [0; 64]), Ok(None));
+            assert_eq!(link.arm(), Armed::Sleep);
+        }
+        assert_eq!(link.send(&Meta::default(), &[&[0; 60]]), Err(SendError::Full));
+        assert_eq!((link.fault(), link.counters().faults), (None, 0));
+    }
+    let (mut link, mut peer) = greeted();
+    peer.write(HEADER_LEN, &[0xFF; 16]);
+    set(&mut peer, Word::Produced, 64);
+    assert_eq!(
+        link.recv(&mut [0; 64]),
+        Err(PeerFault::Overrun),
+        "a record of ones in a region that is there"
+    );
+}
+
+#[test]
 fn a_short_buffer_skips_and_counts() {
     let (mut a, mut b) = host::pair(SMALL, EPOCH).unwrap();
     for len in [100, 200, 50] {
