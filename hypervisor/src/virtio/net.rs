@@ -13,7 +13,7 @@ pub mod wire;
 
 use super::config_space::ConfigSpace;
 use super::counters::{Counter, Registry};
-use super::device::{Device, Kind, Session};
+use super::device::{Device, Interrupt, Kind, Session};
 use super::queue::{QueueFault, VirtQueue};
 use super::worker::{Backend, Next, Poller, Ready, Stage, Worker, notifiers};
 use from_guest::FromGuest;
@@ -28,6 +28,8 @@ use virtio_bindings::bindings::virtio_net::{
 };
 use wire::{Wants, Wire};
 
+const TO_GUEST: u16 = 0;
+const FROM_GUEST: u16 = 1;
 const QUEUE_SIZE: u16 = 256;
 /// Frames at most in each direction between two looks at the other one and at the mailbox.
 const BUDGET: usize = 64;
@@ -174,15 +176,14 @@ impl<W: Wire> Net<W> {
         }
     }
 
-    fn signal(&self, session: &mut Session) -> Result<(), QueueFault> {
-        for (index, queue) in (0..).zip(session.queues.iter_mut().flatten()) {
-            let before = queue.considered();
-            if queue.wants_interrupt()? {
-                self.counters.interrupts.bump();
-                session.interrupt.queue(index);
-            } else if queue.considered() != before {
-                self.counters.interrupts_suppressed.bump();
-            }
+    /// Tells the driver about what was given back, if it wants to hear of it.
+    fn signal(&self, interrupt: &dyn Interrupt, index: u16, queue: &mut VirtQueue) -> Result<(), QueueFault> {
+        let before = queue.considered();
+        if queue.wants_interrupt()? {
+            self.counters.interrupts.bump();
+            interrupt.queue(index);
+        } else if queue.considered() != before {
+            self.counters.interrupts_suppressed.bump();
         }
         Ok(())
     }
@@ -233,15 +234,17 @@ impl<W: Wire> Backend for Net<W> {
     fn run(&mut self, stage: &mut Stage, _ready: &[Ready]) -> Result<Next, QueueFault> {
         self.show_carrier(stage.session.as_ref());
         let Some(session) = stage.session.as_mut() else { return Ok(self.idle(&stage.poller)) };
-        let [Some(to_guest), Some(from_guest)] = session.queues.as_mut_slice() else {
+        let Session { queues, interrupt, .. } = session;
+        let [Some(to_guest), Some(from_guest)] = queues.as_mut_slice() else {
             return Ok(self.idle(&stage.poller));
         };
         from_guest.mute()?;
         to_guest.mute()?;
         let out = self.from_guest.run(from_guest, &mut self.wire, &self.counters)?;
         let back = self.to_guest.run(to_guest, &mut self.wire, &self.counters)?;
+        self.signal(interrupt.as_ref(), TO_GUEST, to_guest)?;
+        self.signal(interrupt.as_ref(), FROM_GUEST, from_guest)?;
         let next = self.rest([out, back], [from_guest, to_guest], &stage.poller)?;
-        self.signal(session)?;
         // A wire may have gone down on the way.
         self.show_carrier(Some(session));
         Ok(next)

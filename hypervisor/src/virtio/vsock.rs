@@ -317,6 +317,8 @@ impl Backend for Vsock {
         };
         self.take_packets(from_guest)?;
         let starved = self.give_packets(to_guest)?;
+        signal(session.interrupt.as_ref(), to_guest, TO_GUEST)?;
+        signal(session.interrupt.as_ref(), from_guest, FROM_GUEST)?;
         let mut next = Next::Wait;
         if starved && to_guest.listen()? {
             next = Next::Again;
@@ -324,8 +326,6 @@ impl Backend for Vsock {
         if self.replies.len() < MAX_REPLIES && from_guest.listen()? {
             next = Next::Again;
         }
-        signal(session.interrupt.as_ref(), to_guest, TO_GUEST)?;
-        signal(session.interrupt.as_ref(), from_guest, FROM_GUEST)?;
         self.tidy(&stage.poller);
         Ok(next)
     }
