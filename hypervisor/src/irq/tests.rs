@@ -1,5 +1,6 @@
 use super::*;
-use crate::pci::config::Identity;
+use crate::pci::config::{Identity, PciConfig};
+use crate::pci::msix::Place;
 
 /// Behaves as strictly as the strictest host: an eventfd is on one interrupt only, and a route never
 /// disappears under an attached eventfd.
