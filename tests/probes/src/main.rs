@@ -4,6 +4,7 @@
 #![no_std]
 #![no_main]
 
+mod escape;
 mod faults;
 mod links;
 mod network;
@@ -32,6 +33,7 @@ fn main(machine: rt::Machine) -> ! {
         Some("idle") => rt::run(|_| rt::Step::IDLE),
         Some("pci") => list(&machine),
         Some("nic") => nic::obey(&machine),
+        Some("dma-escape") => escape::by_dma(&machine),
         other => rt::stop(format_args!("no such probe: {other:?}")),
     }
     rt::exit(0)

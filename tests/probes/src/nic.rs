@@ -5,9 +5,10 @@
 
 use core::net::Ipv4Addr;
 use e1000e::{Armed, InterruptMode, LinkState, Nic, TxOffload, interrupt};
+use rt::pci::Function;
 use rt::{Interrupt, Step};
 
-type Card = Nic<rt::Registers, rt::Region, rt::Clock>;
+pub(crate) type Card = Nic<rt::Registers, rt::Region, rt::Clock>;
 
 const HEADER: usize = 14;
 const ANSWERS: usize = 2048;
@@ -23,12 +24,18 @@ pub(crate) fn obey(machine: &rt::Machine) -> ! {
     rt::run(move |now| session.step(&mut card, now))
 }
 
-fn open(machine: &rt::Machine) -> Card {
+/// The card's PCI function.
+pub(crate) fn function(machine: &rt::Machine) -> &Function {
     let found = machine.pci().iter().find(|function| {
         let (vendor, device) = function.id();
         vendor == e1000e::chip::VENDOR && e1000e::chip::Chip::find(device).is_some()
     });
-    let Some(function) = found else { rt::stop(format_args!("no card")) };
+    found.unwrap_or_else(|| rt::stop(format_args!("no card")))
+}
+
+/// Brings up the card with its interrupts.
+pub(crate) fn open(machine: &rt::Machine) -> Card {
+    let function = function(machine);
     let Some(registers) = function.registers(0) else { rt::stop(format_args!("no registers")) };
     let Some(mut msix) = function.msix() else { rt::stop(format_args!("no MSI-X")) };
     for vector in [interrupt::VECTOR_RX, interrupt::VECTOR_TX, interrupt::VECTOR_OTHER] {
@@ -221,7 +228,7 @@ fn checksum(card: &mut Card) {
 }
 
 /// A DHCP discovery (RFC 2131), by broadcast from nowhere.
-fn discover(card: &mut Card) {
+pub(crate) fn discover(card: &mut Card) {
     let mut ip = ipv4(card, 17, 8 + 244);
     ip[24..34].copy_from_slice(&[0, 0, 0, 0, 0, 0, 255, 255, 255, 255]);
     let words = ip[14..34].chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
