@@ -80,21 +80,24 @@ impl Server {
     }
 }
 
+/// Listens at `path`, which appears when connections are taken and with its final mode.
 fn listen_at(path: &Path) -> Result<OwnedFd, Errno> {
-    match rustix::fs::unlink(path) {
+    let beside = path.with_extension("new");
+    match rustix::fs::unlink(&beside) {
         Ok(()) | Err(Errno::NOENT) => {}
         Err(e) => return Err(e),
     }
     let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     let before = rustix::process::umask(Mode::from_raw_mode(0o177));
-    let bound = bind(&socket, &SocketAddrUnix::new(path)?);
+    let bound = bind(&socket, &SocketAddrUnix::new(&beside)?);
     rustix::process::umask(before);
     bound?;
     if let Some(gid) = group() {
-        rustix::fs::chown(path, None, Some(gid))?;
-        rustix::fs::chmod(path, Mode::from_raw_mode(0o660))?;
+        rustix::fs::chown(&beside, None, Some(gid))?;
+        rustix::fs::chmod(&beside, Mode::from_raw_mode(0o660))?;
     }
     listen(&socket, 16)?;
+    rustix::fs::rename(&beside, path)?;
     Ok(socket)
 }
 

@@ -52,16 +52,35 @@ pub(crate) fn card(root: &Path) {
     write(root.join("dev/vfio/7"), "");
 }
 
+/// Puts domain files, images, the fake VMM and a card below `path`; see [`Machine::with_chain`].
+pub(crate) fn lay_out(path: &Path) {
+    card(&path.join("root"));
+    for dir in ["lib", "log", "run", "domains"] {
+        std::fs::create_dir_all(path.join(dir)).unwrap();
+    }
+    symlink(fake_vmm(), path.join("lib/bulkhead-vmm")).unwrap();
+    let domain = |name: &str, text: &str| write(path.join("domains").join(format!("{name}.toml")), text);
+    domain("net", "kind = \"netvm\"\ndevices = [\"01:00.0\"]\n");
+    domain("fw", "kind = \"firewallvm\"\nnetvm = \"net\"\n");
+    let app = |name: &str, more: &str| domain(name, &appvm(path, name, more));
+    app("work", "netvm = \"fw\"");
+    app("personal", "netvm = \"fw\"");
+    app("vault", "");
+    for image in ["netvm", "firewallvm", "work", "personal", "vault"] {
+        write(path.join("lib").join(image), "ok");
+    }
+}
+
+fn appvm(path: &Path, name: &str, more: &str) -> String {
+    format!("kind = \"appvm\"\nkernel = {:?}\n{more}\n", path.join("lib").join(name))
+}
+
 impl Machine {
     /// netvm `net`, firewallvm `fw`, AppVMs `work` and `personal` behind it, AppVM `vault` offline.
     pub(crate) fn with_chain() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
-        card(&path.join("root"));
-        for dir in ["lib", "log", "run", "domains"] {
-            std::fs::create_dir_all(path.join(dir)).unwrap();
-        }
-        symlink(fake_vmm(), path.join("lib/bulkhead-vmm")).unwrap();
+        lay_out(path);
         let settings = Settings {
             config_dir: path.join("domains"),
             runtime_dir: path.join("run"),
@@ -79,17 +98,7 @@ impl Machine {
         };
         let (supervisor, inbox) = Supervisor::new(settings);
         let thread = Some(std::thread::spawn(move || supervisor.run()));
-        let machine = Self { directory, inbox, thread };
-        machine.write_domain("net", "kind = \"netvm\"\ndevices = [\"01:00.0\"]\n");
-        machine.write_domain("fw", "kind = \"firewallvm\"\nnetvm = \"net\"\n");
-        for name in ["work", "personal"] {
-            machine.write_domain(name, &machine.appvm(name, "netvm = \"fw\""));
-        }
-        machine.write_domain("vault", &machine.appvm("vault", ""));
-        for name in ["net", "fw", "work", "personal", "vault"] {
-            machine.behaves(name, "ok");
-        }
-        machine
+        Self { directory, inbox, thread }
     }
 
     pub(crate) fn path(&self, rest: &str) -> PathBuf {
@@ -98,7 +107,7 @@ impl Machine {
 
     /// Text of an AppVM's file.
     pub(crate) fn appvm(&self, name: &str, more: &str) -> String {
-        format!("kind = \"appvm\"\nkernel = {:?}\n{more}\n", self.path("lib").join(name))
+        appvm(self.directory.path(), name, more)
     }
 
     pub(crate) fn write_domain(&self, name: &str, text: &str) {

@@ -1,6 +1,7 @@
 //! The supervisor and its programs against real processes that play `bulkhead-vmm` (`examples/fake_vmm.rs`).
 
 mod machine;
+mod programs;
 
 use dom0::protocol::{Phase, Request, Users};
 use machine::Machine;
