@@ -147,7 +147,8 @@ impl<D: Doorbell> Link<D> {
         }
     }
 
-    /// Whether a record with `payload` bytes would find room now; if not, [`Self::arm`] waits for it.
+    /// Whether a record with `payload` bytes would find room now; if not, [`Self::arm`] waits for it. More than
+    /// [`Geometry::max_payload`] asks for room for several records, of which an empty ring may have too little.
     pub fn has_room(&mut self, payload: usize) -> bool {
         match self.sender.has_room(&self.rx, record_len(payload)) {
             Ok(room) => room,

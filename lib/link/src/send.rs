@@ -94,7 +94,8 @@ impl Sender {
         // Room for this record, or half the ring if that is more: one wake-up then pays for many records.
         let enough = self.consumed + (need - self.free());
         let half = self.staged.saturating_sub(self.len as u64 / 2);
-        self.awaited = Some(enough.max(half));
+        // Never beyond what is staged: when the peer has taken that, there is nothing left to wait for.
+        self.awaited = Some(enough.max(half).min(self.staged));
         Ok(false)
     }
 
