@@ -1,5 +1,5 @@
-//! The PHY, through the management data interface (MDIC), and its autonegotiation (§4.6.3, §8 of IEEE 802.3
-//! clause 22 and 40 registers).
+//! The PHY, through the management data interface (MDIC), and its autonegotiation (§4.6.3; registers of
+//! IEEE 802.3 clauses 22 and 40).
 
 use crate::chip::Chip;
 use crate::error::SetupError;

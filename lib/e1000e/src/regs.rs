@@ -1,6 +1,7 @@
 //! Register names and bits of the 82574 family, named as the datasheet names them.
 //!
-//! Section numbers (§) are those of the Intel 82574 GbE Controller Family Datasheet, revision 3.4.
+//! Section numbers (§) are those of the Intel 82574 GbE Controller Family Datasheet, revision 3.4. Bits said to
+//! be asked for by the specification update are those that the vendor's own drivers set for this chip.
 //! Registers stand in chapter 10.2, in its order: general (§10.2.2), PCIe (§10.2.3), interrupts (§10.2.4),
 //! receive (§10.2.5), transmit (§10.2.6), statistics (§10.2.7). Reads and writes go through [`Regs`] only.
 

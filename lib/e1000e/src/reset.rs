@@ -8,7 +8,7 @@ use crate::regs::{self, Regs, cause, ctrl, ctrl_ext, dctl, nvm, status, tarc, tc
 use hal::clock::Clock;
 use hal::mmio::Mmio;
 
-/// How long outstanding PCIe requests may take to drain (§5.2.3.2 of the PCIe rules that Linux uses: 80 ms).
+/// How long outstanding PCIe requests may take to drain; other drivers of this chip wait as long.
 const MASTER_DISABLE_US: u32 = 80_000;
 /// Lets receptions and transmissions in flight end before the reset.
 const QUIESCE_US: u32 = 10_000;
@@ -86,8 +86,8 @@ pub(crate) fn configure<M: Mmio>(regs: &Regs<M>, chip: &Chip) {
     // Skipped: PBA. The default split (20 KB receive, 20 KB transmit) suits 1500-byte frames.
     // Skipped: WUC and WUFC. Wake-up belongs to suspend, which nothing here does.
     // Skipped: LEDs (LEDCTL). The NVM's choice stands.
-    // Skipped: ASPM. L0s and L1 must be off (specification update), which is PCI configuration: the VMM
-    // hides the link control register and dom0 turns them off.
+    // Skipped: ASPM. L0s and L1 should be off (specification update), but that is the host's PCI
+    // configuration: the VMM shows a function without link registers, so it cannot be done from here.
     // Tells manageability firmware that a driver is in charge.
     regs.modify(regs::CTRL_EXT, ctrl_ext::DRV_LOAD, 0);
 }
