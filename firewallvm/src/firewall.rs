@@ -25,6 +25,7 @@ use control::message::FromDomain;
 use core::net::{Ipv4Addr, Ipv6Addr};
 use link::{Armed, Doorbell, Kind, Link, MAX_PAYLOAD, Meta};
 use packet::{
+    Fault,
     headers::{self, Frame, Headers, Network},
     ndp,
 };
@@ -58,8 +59,14 @@ struct Received {
     start: usize,
     len: usize,
     meta: Meta,
-    frame: Option<Frame>,
+    frame: Result<Frame, Fault>,
     hint: Option<u32>,
+}
+
+impl Received {
+    /// A place that nothing was received into.
+    const NOTHING: Self =
+        Self { start: 0, len: 0, meta: Meta::MESSAGE, frame: Err(Fault::Truncated), hint: None };
 }
 
 /// The firewall with its links.
@@ -68,7 +75,9 @@ pub struct Firewall<D> {
     core: Core,
     ports: Ports<D>,
     arena: Box<[u8]>,
-    burst: Vec<Received>,
+    /// The burst in hand, as far as `received` says.
+    burst: Box<[Received]>,
+    received: usize,
     out: Box<[u8; answer::ROOM]>,
     /// The port that is served first in the next round.
     first: u8,
@@ -88,8 +97,9 @@ impl<D: Doorbell> Firewall<D> {
         Ok(Self {
             core: Core::new(setup)?,
             ports: Ports::new(),
-            arena: arena().ok_or(SetupError::OutOfMemory)?,
-            burst: burst().ok_or(SetupError::OutOfMemory)?,
+            arena: filled(BURST_BYTES + MAX_PAYLOAD + ALIGN, 0).ok_or(SetupError::OutOfMemory)?,
+            burst: filled(BURST, Received::NOTHING).ok_or(SetupError::OutOfMemory)?,
+            received: 0,
             out: Box::new([0; answer::ROOM]),
             first: 0,
             advertise: 0,
@@ -187,11 +197,11 @@ impl<D: Doorbell> Firewall<D> {
             return false;
         }
         self.receive(port, role);
-        if self.burst.is_empty() {
+        if self.received == 0 {
             return false;
         }
         self.look_up(port, role);
-        for number in 0..self.burst.len() {
+        for number in 0..self.received {
             self.handle(port, role, number);
         }
         if let Some(port) = self.ports.get(port) {
@@ -204,18 +214,24 @@ impl<D: Doorbell> Firewall<D> {
     /// Receives a burst and parses it.
     #[inline]
     fn receive(&mut self, port: u8, role: Role) {
-        self.burst.clear();
+        self.received = 0;
+        // Room for a whole burst is the rule; without it every frame asks.
+        let brake = role == Role::Downstream && !self.uplink_has_room(BURST_BYTES);
         let mut start = 0;
-        while self.burst.len() < BURST && start < BURST_BYTES {
-            if role == Role::Downstream && !self.uplink_has_room(start) {
+        while start < BURST_BYTES {
+            if brake && !self.uplink_has_room(start) {
                 return;
             }
+            let Some(place) = self.burst.get_mut(self.received) else { return };
             let Some(link) = self.ports.get(port).map(|port| &mut port.link) else { return };
             let Some(buffer) = self.arena.get_mut(start..) else { return };
             match link.recv(buffer) {
                 Ok(Some((meta, len))) => {
-                    let received = Received { start, len, meta, frame: None, hint: None };
-                    self.burst.push(self.parse(received));
+                    (place.start, place.len, place.meta, place.hint) = (start, len, meta, None);
+                    if let (Kind::Frame, Some(bytes)) = (meta.kind, buffer.get(..len)) {
+                        place.frame = headers::parse(bytes);
+                    }
+                    self.received += 1;
                     start = (start + len).next_multiple_of(ALIGN);
                 }
                 Ok(None) => return,
@@ -227,22 +243,14 @@ impl<D: Doorbell> Firewall<D> {
         }
     }
 
-    /// Parses a frame; one that is no good stays unparsed and is named when it is handled.
-    #[inline]
-    fn parse(&self, received: Received) -> Received {
-        let bytes = self.arena.get(received.start..received.start + received.len);
-        let frame = match (received.meta.kind, bytes) {
-            (Kind::Frame, Some(bytes)) => headers::parse(bytes).ok(),
-            _ => None,
-        };
-        Received { frame, ..received }
-    }
-
     /// Looks the burst's flows up, all before any is needed.
     #[inline]
     fn look_up(&mut self, port: u8, role: Role) {
-        for received in &mut self.burst {
-            let Some(Frame::Ip(headers)) = &received.frame else { continue };
+        for received in self.burst.iter_mut().take(self.received) {
+            if received.meta.kind == Kind::Message {
+                continue;
+            }
+            let Ok(Frame::Ip(headers)) = &received.frame else { continue };
             received.hint = match (&headers.network, role) {
                 (Network::V4(_), Role::Downstream) => {
                     let tuple: Option<Tuple<Ipv4Addr>> = decide::tuple(headers, Direction::Outward);
@@ -325,20 +333,12 @@ impl<D: Doorbell> Firewall<D> {
     }
 }
 
-/// Room for a burst of frames.
-fn arena() -> Option<Box<[u8]>> {
-    const LEN: usize = BURST_BYTES + MAX_PAYLOAD + ALIGN;
-    let mut arena = Vec::new();
-    arena.try_reserve_exact(LEN).ok()?;
-    arena.resize(LEN, 0);
-    Some(arena.into_boxed_slice())
-}
-
-/// Room for a burst's descriptions.
-fn burst() -> Option<Vec<Received>> {
-    let mut burst = Vec::new();
-    burst.try_reserve_exact(BURST).ok()?;
-    Some(burst)
+/// Memory for `len` values; `None` when there is not enough.
+fn filled<T: Copy>(len: usize, value: T) -> Option<Box<[T]>> {
+    let mut values = Vec::new();
+    values.try_reserve_exact(len).ok()?;
+    values.resize(len, value);
+    Some(values.into_boxed_slice())
 }
 
 /// Judges a frame and carries the verdict out.
@@ -354,7 +354,7 @@ impl<D: Doorbell> Carrier<'_, D> {
     #[inline]
     fn frame(&mut self, bytes: &mut [u8], received: &Received) -> Result<(), DropReason> {
         match &received.frame {
-            Some(Frame::Ip(headers)) => {
+            Ok(Frame::Ip(headers)) => {
                 let offload = Offload::check(&received.meta, headers)?;
                 let mut leaving = Leaving { frame: bytes, headers, offload };
                 match self.judge(&leaving, Origin::Whole, received.hint) {
@@ -362,7 +362,7 @@ impl<D: Doorbell> Carrier<'_, D> {
                     verdict => self.carry_out(&mut leaving, verdict),
                 }
             }
-            Some(Frame::Arp(ethernet, arp)) => {
+            Ok(Frame::Arp(ethernet, arp)) => {
                 let verdict = match self.role {
                     Role::Downstream => from_client::judge_arp(self.core, ethernet, arp, self.port),
                     _ => DropReason::Arp.into(),
@@ -375,8 +375,7 @@ impl<D: Doorbell> Carrier<'_, D> {
                     _ => Ok(()),
                 }
             }
-            // Parsed once more to name the fault, which saves carrying it along with every good frame.
-            None => Err(headers::parse(bytes).err().map_or(DropReason::Internal, Into::into)),
+            Err(fault) => Err((*fault).into()),
         }
     }
 

@@ -9,12 +9,14 @@ pub struct Sum(u64);
 
 impl Sum {
     /// The empty sum.
+    #[inline]
     #[must_use]
     pub const fn new() -> Self {
         Self(0)
     }
 
     /// Adds bytes that start at an even offset of what is summed.
+    #[inline(always)]
     #[must_use]
     pub fn bytes(mut self, bytes: &[u8]) -> Self {
         let (words, rest) = bytes.as_chunks::<4>();
@@ -30,18 +32,21 @@ impl Sum {
     }
 
     /// Adds a 16-bit word.
+    #[inline]
     #[must_use]
     pub const fn u16(self, word: u16) -> Self {
         Self(self.0 + word as u64)
     }
 
     /// Adds two 16-bit words.
+    #[inline]
     #[must_use]
     pub const fn u32(self, word: u32) -> Self {
         Self(self.0 + word as u64)
     }
 
     /// Adds eight 16-bit words.
+    #[inline]
     #[must_use]
     pub const fn u128(self, word: u128) -> Self {
         const LOW: u128 = 0xFFFF_FFFF;
@@ -50,6 +55,7 @@ impl Sum {
     }
 
     /// The folded sum, not inverted: what a partial checksum field holds for the pseudo header.
+    #[inline]
     #[must_use]
     pub const fn fold(self) -> u16 {
         let sum = (self.0 & 0xFFFF_FFFF) + (self.0 >> 32);
@@ -60,12 +66,14 @@ impl Sum {
     }
 
     /// The checksum: the inverted sum.
+    #[inline]
     #[must_use]
     pub const fn finish(self) -> u16 {
         !self.fold()
     }
 
     /// Whether bytes that include their checksum sum up to zero, as they must.
+    #[inline]
     #[must_use]
     pub const fn is_valid(self) -> bool {
         self.fold() == 0xFFFF
@@ -73,6 +81,7 @@ impl Sum {
 }
 
 /// The pseudo header of IPv4 (RFC 9293 §3.1, RFC 768).
+#[inline]
 #[must_use]
 pub fn pseudo_v4(
     source: core::net::Ipv4Addr,
@@ -84,6 +93,7 @@ pub fn pseudo_v4(
 }
 
 /// The pseudo header of IPv6 (RFC 8200 §8.1).
+#[inline]
 #[must_use]
 pub fn pseudo_v6(
     source: core::net::Ipv6Addr,
@@ -100,30 +110,35 @@ pub struct Delta(Sum);
 
 impl Delta {
     /// No change.
+    #[inline]
     #[must_use]
     pub const fn new() -> Self {
         Self(Sum::new())
     }
 
     /// One 16-bit word becomes another.
+    #[inline]
     #[must_use]
     pub const fn u16(self, old: u16, new: u16) -> Self {
         Self(self.0.u16(!old).u16(new))
     }
 
     /// Two 16-bit words become others.
+    #[inline]
     #[must_use]
     pub const fn u32(self, old: u32, new: u32) -> Self {
         Self(self.0.u32(!old).u32(new))
     }
 
     /// Eight 16-bit words become others.
+    #[inline]
     #[must_use]
     pub const fn u128(self, old: u128, new: u128) -> Self {
         Self(self.0.u128(!old).u128(new))
     }
 
     /// The checksum after the change.
+    #[inline]
     #[must_use]
     pub const fn apply(self, checksum: u16) -> u16 {
         self.0.u16(!checksum).finish()

@@ -15,6 +15,7 @@ pub const BROADCAST: Mac = [0xFF; 6];
 pub type Mac = [u8; 6];
 
 /// Whether the address names a group, broadcast included.
+#[inline]
 #[must_use]
 pub const fn is_group(mac: Mac) -> bool {
     mac[0] & 1 != 0
@@ -33,6 +34,7 @@ pub struct Ethernet {
 
 impl Ethernet {
     /// Reads the header.
+    #[inline(always)]
     #[must_use]
     pub const fn parse(b: &[u8; HEADER_LEN]) -> Self {
         Self {
@@ -43,6 +45,7 @@ impl Ethernet {
     }
 
     /// Writes the header.
+    #[inline]
     #[must_use]
     pub const fn emit(&self) -> [u8; HEADER_LEN] {
         let (d, s, t) = (self.destination, self.source, self.ethertype.to_be_bytes());

@@ -105,7 +105,7 @@ impl Headers {
 ///
 /// # Errors
 /// The first [`Fault`] found.
-#[inline]
+#[inline(always)]
 pub fn parse(frame: &[u8]) -> Result<Frame, Fault> {
     let (header, body) = frame.split_first_chunk().ok_or(Fault::Truncated)?;
     let ethernet = Ethernet::parse(header);
@@ -117,7 +117,7 @@ pub fn parse(frame: &[u8]) -> Result<Frame, Fault> {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn parse_v4(ethernet: Ethernet, packet: &[u8]) -> Result<Headers, Fault> {
     let ip = Ipv4::parse(packet.first_chunk().ok_or(Fault::Truncated)?)?;
     let total = usize::from(ip.total_len);
@@ -148,6 +148,7 @@ fn parse_v4(ethernet: Ethernet, packet: &[u8]) -> Result<Headers, Fault> {
     })
 }
 
+#[inline(never)]
 fn parse_v6(ethernet: Ethernet, packet: &[u8]) -> Result<Headers, Fault> {
     let (fixed, rest) = packet.split_first_chunk().ok_or(Fault::Truncated)?;
     let ip = Ipv6::parse(fixed)?;
@@ -172,7 +173,7 @@ fn parse_v6(ethernet: Ethernet, packet: &[u8]) -> Result<Headers, Fault> {
     Ok(Headers { ethernet, network: Network::V6(ip), transport, transport_at: at, payload_at: at + len, end })
 }
 
-#[inline]
+#[inline(always)]
 fn parse_transport(protocol: u8, payload: &[u8]) -> Result<(Transport, usize), Fault> {
     match protocol {
         ipv4::TCP => Tcp::parse(payload).map(|(tcp, len)| (Transport::Tcp(tcp), len)),

@@ -40,7 +40,7 @@ impl Ipv4 {
     ///
     /// # Errors
     /// [`Fault::IpHeader`], [`Fault::IpOptions`], [`Fault::IpChecksum`], [`Fault::IpLength`].
-    #[inline]
+    #[inline(always)]
     pub fn parse(b: &[u8; HEADER_LEN]) -> Result<Self, Fault> {
         if b[0] != 0x45 {
             return Err(if b[0] > 0x45 && b[0] <= 0x4F { Fault::IpOptions } else { Fault::IpHeader });
@@ -56,7 +56,7 @@ impl Ipv4 {
     }
 
     /// Reads the fields without any check: for headers quoted in ICMP errors.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub const fn fields(b: &[u8; HEADER_LEN]) -> Self {
         let fragment = u16::from_be_bytes([b[6], b[7]]);
@@ -74,6 +74,7 @@ impl Ipv4 {
     }
 
     /// Writes a header with its checksum; type of service 0.
+    #[inline]
     #[must_use]
     pub fn emit(&self) -> [u8; HEADER_LEN] {
         let mut b = [0; HEADER_LEN];

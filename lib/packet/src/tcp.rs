@@ -40,7 +40,7 @@ pub struct Tcp {
 
 impl Tcp {
     /// Reads the fields and the header's length in bytes.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub const fn fields(b: &[u8; HEADER_LEN]) -> (Self, usize) {
         let tcp = Self {
@@ -58,7 +58,7 @@ impl Tcp {
     ///
     /// # Errors
     /// [`Fault::TransportLength`], [`Fault::TcpFlags`], [`Fault::PortZero`].
-    #[inline]
+    #[inline(always)]
     pub fn parse(segment: &[u8]) -> Result<(Self, usize), Fault> {
         let fixed = segment.first_chunk().ok_or(Fault::TransportLength)?;
         let (tcp, len) = Self::fields(fixed);

@@ -22,7 +22,7 @@ pub struct Udp {
 
 impl Udp {
     /// Reads the fields.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub const fn fields(b: &[u8; HEADER_LEN]) -> Self {
         Self {
@@ -37,7 +37,7 @@ impl Udp {
     ///
     /// # Errors
     /// [`Fault::TransportLength`], [`Fault::PortZero`].
-    #[inline]
+    #[inline(always)]
     pub fn parse(datagram: &[u8]) -> Result<Self, Fault> {
         let udp = Self::fields(datagram.first_chunk().ok_or(Fault::TransportLength)?);
         if usize::from(udp.len) != datagram.len() {
@@ -50,6 +50,7 @@ impl Udp {
     }
 
     /// Writes the header.
+    #[inline]
     #[must_use]
     pub const fn emit(&self) -> [u8; HEADER_LEN] {
         let (s, d) = (self.source_port.to_be_bytes(), self.destination_port.to_be_bytes());
