@@ -156,7 +156,7 @@ impl Bench {
 
     fn shuffle(&mut self, frames: &mut [[u8; 60]]) {
         for last in (1..frames.len()).rev() {
-            let other = self.next_random() as usize % (last + 1);
+            let other = usize::try_from(self.next_random() % (last as u64 + 1)).expect("an index");
             frames.swap(last, other);
         }
     }
@@ -233,7 +233,7 @@ impl Bench {
         self.clients[0].publish();
         let took = self.poll();
         assert_eq!(self.drain(true), BURST, "every packet came out");
-        if self.fresh % (32 * 1024) == 0 {
+        if self.fresh.is_multiple_of(32 * 1024) {
             self.tell(&ToFirewall::ForgetClient { port: 2 });
             self.introduce(0);
         }

@@ -45,7 +45,8 @@ pub struct Packet<'f> {
     pub offload: Offload,
     /// How it came.
     pub origin: Origin,
-    /// A flow that it may belong to, found in advance; only a hint.
+    /// A flow that it may belong to, found in advance by its hash alone. With a wrong hint, as without one, the flow
+    /// is looked up again, and a new one is judged by where it goes.
     pub hint: Option<u32>,
 }
 

@@ -59,14 +59,23 @@ struct Received {
     start: usize,
     len: usize,
     meta: Meta,
-    frame: Result<Frame, Fault>,
+    kind: Result<headers::Kind, Fault>,
+    headers: Headers,
+    hash: Option<u64>,
     hint: Option<u32>,
 }
 
 impl Received {
     /// A place that nothing was received into.
-    const NOTHING: Self =
-        Self { start: 0, len: 0, meta: Meta::MESSAGE, frame: Err(Fault::Truncated), hint: None };
+    const NOTHING: Self = Self {
+        start: 0,
+        len: 0,
+        meta: Meta::MESSAGE,
+        kind: Err(Fault::Truncated),
+        headers: Headers::NONE,
+        hash: None,
+        hint: None,
+    };
 }
 
 /// The firewall with its links.
@@ -78,6 +87,8 @@ pub struct Firewall<D> {
     /// The burst in hand, as far as `received` says.
     burst: Box<[Received]>,
     received: usize,
+    /// What was read only to have its cache line; means nothing.
+    touched: u64,
     out: Box<[u8; answer::ROOM]>,
     /// The port that is served first in the next round.
     first: u8,
@@ -100,6 +111,7 @@ impl<D: Doorbell> Firewall<D> {
             arena: filled(BURST_BYTES + MAX_PAYLOAD + ALIGN, 0).ok_or(SetupError::OutOfMemory)?,
             burst: filled(BURST, Received::NOTHING).ok_or(SetupError::OutOfMemory)?,
             received: 0,
+            touched: 0,
             out: Box::new([0; answer::ROOM]),
             first: 0,
             advertise: 0,
@@ -229,7 +241,7 @@ impl<D: Doorbell> Firewall<D> {
                 Ok(Some((meta, len))) => {
                     (place.start, place.len, place.meta, place.hint) = (start, len, meta, None);
                     if let (Kind::Frame, Some(bytes)) = (meta.kind, buffer.get(..len)) {
-                        place.frame = headers::parse(bytes);
+                        place.kind = headers::parse_into(bytes, &mut place.headers);
                     }
                     self.received += 1;
                     start = (start + len).next_multiple_of(ALIGN);
@@ -243,31 +255,35 @@ impl<D: Doorbell> Firewall<D> {
         }
     }
 
-    /// Looks the burst's flows up, all before any is needed.
+    /// Looks the burst's flows up, all before any is needed: hashes, then every line of the index, then every entry,
+    /// each in a loop so short that the processor has many cache misses under way at once.
     #[inline]
     fn look_up(&mut self, port: u8, role: Role) {
-        for received in self.burst.iter_mut().take(self.received) {
-            if received.meta.kind == Kind::Message {
-                continue;
-            }
-            let Ok(Frame::Ip(headers)) = &received.frame else { continue };
-            received.hint = match (&headers.network, role) {
-                (Network::V4(_), Role::Downstream) => {
-                    let tuple: Option<Tuple<Ipv4Addr>> = decide::tuple(headers, Direction::Outward);
-                    tuple.and_then(|tuple| self.core.v4.flows.find_client(&tuple.client_key(port)))
-                }
-                (Network::V6(_), Role::Downstream) => {
-                    let tuple: Option<Tuple<Ipv6Addr>> = decide::tuple(headers, Direction::Outward);
-                    tuple.and_then(|tuple| self.core.v6.flows.find_client(&tuple.client_key(port)))
-                }
-                (Network::V4(_), _) => {
-                    let tuple: Option<Tuple<Ipv4Addr>> = decide::tuple(headers, Direction::Inward);
-                    tuple.and_then(|tuple| self.core.v4.flows.find_net(&tuple.net_key()))
-                }
-                (Network::V6(_), _) => {
-                    let tuple: Option<Tuple<Ipv6Addr>> = decide::tuple(headers, Direction::Inward);
-                    tuple.and_then(|tuple| self.core.v6.flows.find_net(&tuple.net_key()))
-                }
+        let Self { core, burst, received, touched, .. } = self;
+        let burst = burst.get_mut(..*received).unwrap_or_default();
+        for received in burst.iter_mut() {
+            let plain = received.meta.kind == Kind::Frame && received.kind == Ok(headers::Kind::Ip);
+            received.hash = if plain { hash(core, &received.headers, port, role) } else { None };
+        }
+        for Received { headers, hash, .. } in burst.iter() {
+            *touched ^= match (hash, &headers.network) {
+                (None, _) => 0,
+                (Some(hash), Network::V4(_)) => core.v4.flows.touch_index(*hash),
+                (Some(hash), Network::V6(_)) => core.v6.flows.touch_index(*hash),
+            };
+        }
+        for Received { headers, hash, hint, .. } in burst.iter_mut() {
+            *hint = match (hash, &headers.network) {
+                (None, _) => None,
+                (Some(hash), Network::V4(_)) => core.v4.flows.candidate(*hash),
+                (Some(hash), Network::V6(_)) => core.v6.flows.candidate(*hash),
+            };
+        }
+        for Received { headers, hint, .. } in burst.iter() {
+            *touched ^= match (hint, &headers.network) {
+                (None, _) => 0,
+                (Some(flow), Network::V4(_)) => core.v4.flows.touch_entry(*flow),
+                (Some(flow), Network::V6(_)) => core.v6.flows.touch_entry(*flow),
             };
         }
     }
@@ -333,6 +349,28 @@ impl<D: Doorbell> Firewall<D> {
     }
 }
 
+/// The hash under which a packet's flow is looked up, if it can belong to one.
+#[inline]
+fn hash(core: &Core, headers: &Headers, port: u8, role: Role) -> Option<u64> {
+    let direction = if role == Role::Downstream { Direction::Outward } else { Direction::Inward };
+    match &headers.network {
+        Network::V4(_) => {
+            let tuple: Tuple<Ipv4Addr> = decide::tuple(headers, direction)?;
+            Some(match direction {
+                Direction::Outward => core.v4.flows.client_hash(&tuple.client_key(port)),
+                Direction::Inward => core.v4.flows.net_hash(&tuple.net_key()),
+            })
+        }
+        Network::V6(_) => {
+            let tuple: Tuple<Ipv6Addr> = decide::tuple(headers, direction)?;
+            Some(match direction {
+                Direction::Outward => core.v6.flows.client_hash(&tuple.client_key(port)),
+                Direction::Inward => core.v6.flows.net_hash(&tuple.net_key()),
+            })
+        }
+    }
+}
+
 /// Memory for `len` values; `None` when there is not enough.
 fn filled<T: Copy>(len: usize, value: T) -> Option<Box<[T]>> {
     let mut values = Vec::new();
@@ -353,8 +391,9 @@ struct Carrier<'a, D> {
 impl<D: Doorbell> Carrier<'_, D> {
     #[inline]
     fn frame(&mut self, bytes: &mut [u8], received: &Received) -> Result<(), DropReason> {
-        match &received.frame {
-            Ok(Frame::Ip(headers)) => {
+        let headers = &received.headers;
+        match received.kind {
+            Ok(headers::Kind::Ip) => {
                 let offload = Offload::check(&received.meta, headers)?;
                 let mut leaving = Leaving { frame: bytes, headers, offload };
                 match self.judge(&leaving, Origin::Whole, received.hint) {
@@ -362,20 +401,23 @@ impl<D: Doorbell> Carrier<'_, D> {
                     verdict => self.carry_out(&mut leaving, verdict),
                 }
             }
-            Ok(Frame::Arp(ethernet, arp)) => {
-                let verdict = match self.role {
-                    Role::Downstream => from_client::judge_arp(self.core, ethernet, arp, self.port),
-                    _ => DropReason::Arp.into(),
-                };
-                match verdict {
-                    Verdict::Answer(Answer::Arp(reply)) => {
-                        to_client::send_own(self.ports, self.port, &reply.emit(ethernet.source))
-                    }
-                    Verdict::Drop(reason) => Err(reason),
-                    _ => Ok(()),
-                }
+            Ok(headers::Kind::Arp) => self.arp(bytes),
+            Err(fault) => Err(fault.into()),
+        }
+    }
+
+    fn arp(&mut self, bytes: &[u8]) -> Result<(), DropReason> {
+        let Frame::Arp(ethernet, arp) = headers::parse(bytes)? else { return Err(DropReason::Internal) };
+        let verdict = match self.role {
+            Role::Downstream => from_client::judge_arp(self.core, &ethernet, &arp, self.port),
+            _ => DropReason::Arp.into(),
+        };
+        match verdict {
+            Verdict::Answer(Answer::Arp(reply)) => {
+                to_client::send_own(self.ports, self.port, &reply.emit(ethernet.source))
             }
-            Err(fault) => Err((*fault).into()),
+            Verdict::Drop(reason) => Err(reason),
+            _ => Ok(()),
         }
     }
 

@@ -329,6 +329,28 @@ impl<A: Address> Flows<A> {
         self.index.find(self.net_hash(key), |flow| self.get(flow).is_some_and(|flow| flow.is_of_net(key)))
     }
 
+    /// A flow that has this hash, not compared with its key; to be used as a hint.
+    #[inline]
+    #[must_use]
+    pub fn candidate(&self, hash: u64) -> Option<u32> {
+        self.index.candidate(hash)
+    }
+
+    /// Reads something of the places in the index where a hash may be: a stand-in for a prefetch instruction. The
+    /// result means nothing but must be used.
+    #[inline]
+    #[must_use]
+    pub fn touch_index(&self, hash: u64) -> u64 {
+        self.index.touch(hash)
+    }
+
+    /// The same for a flow's entry.
+    #[inline]
+    #[must_use]
+    pub fn touch_entry(&self, flow: u32) -> u64 {
+        self.get(flow).map_or(0, |flow| u64::from(flow.expires))
+    }
+
     /// Whether the client on `link` may have one more flow.
     ///
     /// # Errors
@@ -498,14 +520,18 @@ impl<A: Address> Flows<A> {
         }
     }
 
+    /// The hash under which a client's packet is looked up.
     #[inline]
-    fn client_hash(&self, key: &ClientKey<A>) -> u64 {
+    #[must_use]
+    pub fn client_hash(&self, key: &ClientKey<A>) -> u64 {
         let ports = [key.client_port, key.destination_port];
         self.hash(key.client, key.destination, ports, [key.protocol, key.link, 0])
     }
 
+    /// The hash under which the network's packet is looked up.
     #[inline]
-    fn net_hash(&self, key: &NetKey<A>) -> u64 {
+    #[must_use]
+    pub fn net_hash(&self, key: &NetKey<A>) -> u64 {
         self.hash(key.remote, A::UNSPECIFIED, [key.nat_port, key.remote_port], [key.protocol, 0, 1])
     }
 

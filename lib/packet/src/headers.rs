@@ -76,6 +76,16 @@ pub struct Fragment {
 }
 
 impl Headers {
+    /// The headers of nothing: what [`parse_into`] writes over.
+    pub const NONE: Self = Self {
+        ethernet: Ethernet { destination: [0; 6], source: [0; 6], ethertype: 0 },
+        network: Network::V4(Ipv4::fields(&[0; ipv4::HEADER_LEN])),
+        transport: Transport::Fragment(Fragment { identification: 0, protocol: 0, offset: 0, more: false }),
+        transport_at: 0,
+        payload_at: 0,
+        end: 0,
+    };
+
     /// The transport payload's length in bytes.
     #[inline]
     #[must_use]
@@ -101,62 +111,90 @@ impl Headers {
     }
 }
 
+/// What [`parse_into`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// An IP packet: all headers are set.
+    Ip,
+    /// Address resolution: only the Ethernet header is set.
+    Arp,
+}
+
 /// Parses a frame.
 ///
 /// # Errors
 /// The first [`Fault`] found.
-#[inline(always)]
 pub fn parse(frame: &[u8]) -> Result<Frame, Fault> {
+    let mut headers = Headers::NONE;
+    match parse_into(frame, &mut headers)? {
+        Kind::Ip => Ok(Frame::Ip(headers)),
+        Kind::Arp => {
+            let body = frame.get(ethernet::HEADER_LEN..).unwrap_or_default();
+            Ok(Frame::Arp(headers.ethernet, Arp::parse(body)?))
+        }
+    }
+}
+
+/// Parses a frame into `headers`, which saves the packet path moving them about. After a fault they mean nothing.
+///
+/// # Errors
+/// The first [`Fault`] found.
+#[inline(always)]
+pub fn parse_into(frame: &[u8], headers: &mut Headers) -> Result<Kind, Fault> {
     let (header, body) = frame.split_first_chunk().ok_or(Fault::Truncated)?;
-    let ethernet = Ethernet::parse(header);
-    match ethernet.ethertype {
-        ethernet::IPV4 => parse_v4(ethernet, body).map(Frame::Ip),
-        ethernet::IPV6 => parse_v6(ethernet, body).map(Frame::Ip),
-        ethernet::ARP => Ok(Frame::Arp(ethernet, Arp::parse(body)?)),
+    headers.ethernet = Ethernet::parse(header);
+    match headers.ethernet.ethertype {
+        ethernet::IPV4 => parse_v4(body, headers),
+        ethernet::IPV6 => parse_v6(body, headers),
+        ethernet::ARP => Ok(Kind::Arp),
         _ => Err(Fault::EtherType),
     }
 }
 
 #[inline(always)]
-fn parse_v4(ethernet: Ethernet, packet: &[u8]) -> Result<Headers, Fault> {
+fn parse_v4(packet: &[u8], headers: &mut Headers) -> Result<Kind, Fault> {
     let ip = Ipv4::parse(packet.first_chunk().ok_or(Fault::Truncated)?)?;
     let total = usize::from(ip.total_len);
     let packet = packet.get(..total).ok_or(Fault::IpLength)?;
     let payload = packet.get(ipv4::HEADER_LEN..).ok_or(Fault::IpLength)?;
     let at = ethernet::HEADER_LEN + ipv4::HEADER_LEN;
-    let (transport, len) = if ip.more_fragments || ip.fragment_offset != 0 {
+    headers.network = Network::V4(ip);
+    headers.transport_at = at;
+    headers.end = ethernet::HEADER_LEN + total;
+    if ip.more_fragments || ip.fragment_offset != 0 {
         let fragment = Fragment {
             identification: u32::from(ip.identification),
             protocol: ip.protocol,
             offset: ip.fragment_offset,
             more: ip.more_fragments,
         };
-        (fragment_shape(fragment, payload.len())?, 0)
-    } else {
-        match ip.protocol {
-            ipv4::ICMP => (Transport::Icmp(Icmp::parse(payload)?), crate::icmp::HEADER_LEN),
-            other => parse_transport(other, payload)?,
+        headers.transport = fragment_shape(fragment, payload.len())?;
+        headers.payload_at = at;
+        return Ok(Kind::Ip);
+    }
+    let len = match ip.protocol {
+        ipv4::ICMP => {
+            headers.transport = Transport::Icmp(Icmp::parse(payload)?);
+            crate::icmp::HEADER_LEN
         }
+        other => parse_transport(other, payload, headers)?,
     };
-    Ok(Headers {
-        ethernet,
-        network: Network::V4(ip),
-        transport,
-        transport_at: at,
-        payload_at: at + len,
-        end: ethernet::HEADER_LEN + total,
-    })
+    headers.payload_at = at + len;
+    Ok(Kind::Ip)
 }
 
 #[inline(never)]
-fn parse_v6(ethernet: Ethernet, packet: &[u8]) -> Result<Headers, Fault> {
+fn parse_v6(packet: &[u8], headers: &mut Headers) -> Result<Kind, Fault> {
     let (fixed, rest) = packet.split_first_chunk().ok_or(Fault::Truncated)?;
     let ip = Ipv6::parse(fixed)?;
     let payload = rest.get(..usize::from(ip.payload_len)).ok_or(Fault::IpLength)?;
     let chain = ipv6::walk(ip.next, payload)?;
     let payload = payload.get(chain.len..).ok_or(Fault::ExtensionHeader)?;
     let at = ethernet::HEADER_LEN + ipv6::HEADER_LEN + chain.len;
-    let (transport, len) = match (chain.fragment, chain.protocol) {
+    headers.network = Network::V6(ip);
+    headers.transport_at = at;
+    headers.end = ethernet::HEADER_LEN + ipv6::HEADER_LEN + usize::from(ip.payload_len);
+    let len = match (chain.fragment, chain.protocol) {
         (Some(header), protocol) => {
             let fragment = Fragment {
                 identification: header.identification,
@@ -164,20 +202,31 @@ fn parse_v6(ethernet: Ethernet, packet: &[u8]) -> Result<Headers, Fault> {
                 offset: header.offset,
                 more: header.more,
             };
-            (fragment_shape(fragment, payload.len())?, 0)
+            headers.transport = fragment_shape(fragment, payload.len())?;
+            0
         }
-        (None, ipv6::ICMPV6) => (Transport::Icmpv6(Icmpv6::parse(payload)?), crate::icmpv6::HEADER_LEN),
-        (None, other) => parse_transport(other, payload)?,
+        (None, ipv6::ICMPV6) => {
+            headers.transport = Transport::Icmpv6(Icmpv6::parse(payload)?);
+            crate::icmpv6::HEADER_LEN
+        }
+        (None, other) => parse_transport(other, payload, headers)?,
     };
-    let end = ethernet::HEADER_LEN + ipv6::HEADER_LEN + usize::from(ip.payload_len);
-    Ok(Headers { ethernet, network: Network::V6(ip), transport, transport_at: at, payload_at: at + len, end })
+    headers.payload_at = at + len;
+    Ok(Kind::Ip)
 }
 
 #[inline(always)]
-fn parse_transport(protocol: u8, payload: &[u8]) -> Result<(Transport, usize), Fault> {
+fn parse_transport(protocol: u8, payload: &[u8], headers: &mut Headers) -> Result<usize, Fault> {
     match protocol {
-        ipv4::TCP => Tcp::parse(payload).map(|(tcp, len)| (Transport::Tcp(tcp), len)),
-        ipv4::UDP => Udp::parse(payload).map(|udp| (Transport::Udp(udp), crate::udp::HEADER_LEN)),
+        ipv4::TCP => {
+            let (tcp, len) = Tcp::parse(payload)?;
+            headers.transport = Transport::Tcp(tcp);
+            Ok(len)
+        }
+        ipv4::UDP => {
+            headers.transport = Transport::Udp(Udp::parse(payload)?);
+            Ok(crate::udp::HEADER_LEN)
+        }
         _ => Err(Fault::Protocol),
     }
 }
