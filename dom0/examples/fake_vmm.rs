@@ -162,12 +162,19 @@ impl Fake {
             }
             What::VsockConnect { port } if port == bulkhead_agent::PORT && !self.script.says("no-agent") => {
                 let stream = fds.remove(0);
-                std::thread::spawn(move || serve::serve(stream));
+                let control = self.control.try_clone().unwrap();
+                let power_off = move || {
+                    let _ = wire::send(&control, &Event::Ended(Ended::PoweredOff), &[]);
+                    std::process::exit(0)
+                };
+                let deaf = self.script.says("stubborn");
+                // Only this process ends: the machine that runs the test is left alone.
+                std::thread::spawn(move || serve::serve(stream, || if deaf { Ok(()) } else { power_off() }));
             }
             What::VsockConnect { .. } => {
                 return self.event(&Event::Failed { id, error: "connection reset by the guest".to_owned() });
             }
-            What::PowerButton if self.script.says("stubborn") => {}
+            What::PowerButton if self.script.says("stubborn") || self.script.says("no-button") => {}
             What::PowerButton => {
                 self.event(&Event::Done { id });
                 self.end(Ended::PoweredOff);

@@ -252,6 +252,7 @@ impl Supervisor {
         let kind = self.plan.machine(name).map(|m| m.kind);
         let Some(runtime) = self.runtimes.get_mut(name) else { return };
         (runtime.vmm, runtime.control, runtime.hello, runtime.uplink) = (None, None, None, None);
+        runtime.farewell = None;
         let faulted = runtime.reason.take_if(|_| runtime.state == State::Condemned);
         let why = faulted.unwrap_or_else(|| why.to_owned());
         let replace = kind.is_some_and(Kind::is_driver) || ended == Some(&Ended::Rebooted);
@@ -348,6 +349,9 @@ impl Supervisor {
         }
         if runtime.vmm.is_some() {
             self.ask(name, What::PowerButton, &[], wiring::Purpose::Note);
+            if kind == Kind::Appvm {
+                self.say_farewell(name);
+            }
         }
     }
 

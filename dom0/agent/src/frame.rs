@@ -36,6 +36,8 @@ pub struct Exec {
 pub enum ToAgent {
     /// First, and once.
     Exec(Exec),
+    /// Instead of a command: power the machine off in good order. Not answered.
+    PowerOff,
     /// Bytes for standard input.
     Stdin(Vec<u8>),
     /// Standard input ends.
@@ -113,6 +115,7 @@ impl Message for ToAgent {
             Self::Stdin(bytes) => (2, bytes.clone()),
             Self::StdinEnd => (3, Vec::new()),
             Self::Resize(size) => (4, encode_size(*size).to_vec()),
+            Self::PowerOff => (5, Vec::new()),
         }
     }
 
@@ -122,6 +125,7 @@ impl Message for ToAgent {
             2 => Self::Stdin(payload.to_vec()),
             3 if payload.is_empty() => Self::StdinEnd,
             4 => Self::Resize(decode_size(payload.try_into().ok()?)),
+            5 if payload.is_empty() => Self::PowerOff,
             _ => return None,
         })
     }
@@ -228,7 +232,9 @@ mod tests {
             env: vec![b"TERM=xterm".to_vec()],
             terminal: Some(Size { rows: 24, columns: 80 }),
         };
-        for message in [ToAgent::Exec(exec), ToAgent::Stdin(vec![0, 255]), ToAgent::StdinEnd] {
+        for message in
+            [ToAgent::Exec(exec), ToAgent::Stdin(vec![0, 255]), ToAgent::StdinEnd, ToAgent::PowerOff]
+        {
             assert_eq!(there_and_back(&message), Some(message));
         }
         for message in [FromAgent::Started, FromAgent::Exited(3), FromAgent::Refused("no".into())] {

@@ -20,15 +20,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// How long output is waited for that the command's descendants still hold open after its end.
 const LAST_WORDS: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
-/// Serves one session on a connected stream, to its end.
+/// Serves one session on a connected stream, to its end; `power_off` is what [`ToAgent::PowerOff`] does.
 ///
 /// # Errors
 /// When the stream breaks or the other side does not keep to the protocol.
-pub fn serve(stream: OwnedFd) -> io::Result<()> {
+pub fn serve(stream: OwnedFd, power_off: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     let mut from = File::from(stream.try_clone()?);
     let mut to = File::from(stream);
-    let Some(ToAgent::Exec(exec)) = frame::read(&mut from)? else {
-        return Err(io::ErrorKind::InvalidData.into());
+    let exec = match frame::read(&mut from)? {
+        Some(ToAgent::Exec(exec)) => exec,
+        Some(ToAgent::PowerOff) => return power_off(),
+        _ => return Err(io::ErrorKind::InvalidData.into()),
     };
     let mut running = match start(&exec) {
         Ok(running) => running,
@@ -129,7 +131,7 @@ fn carry_in(from: &mut File, mut input: Option<Input>) -> io::Result<()> {
             (ToAgent::StdinEnd, _) => input = None,
             (ToAgent::Resize(size), Some(Input::Terminal(file))) => terminal::resize(&*file, size),
             (ToAgent::Stdin(_) | ToAgent::Resize(_), _) => {}
-            (ToAgent::Exec(_), _) => return Err(io::ErrorKind::InvalidData.into()),
+            (ToAgent::Exec(_) | ToAgent::PowerOff, _) => return Err(io::ErrorKind::InvalidData.into()),
         }
     }
     Ok(())

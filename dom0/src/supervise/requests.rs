@@ -10,6 +10,7 @@ use crate::name::{Bdf, Name};
 use crate::nic;
 use crate::problem::{Problem, Problems};
 use crate::protocol::{Accept, Answer, Outcome, Request};
+use bulkhead_agent::frame::{self, ToAgent};
 use rustix::fd::OwnedFd;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use vmm_api::message::What;
@@ -102,6 +103,18 @@ impl Supervisor {
         let purpose = Purpose::Stream { reply: reply.clone(), stream: theirs };
         self.ask(name, What::VsockConnect { port: bulkhead_agent::PORT }, &[ours], purpose);
         Ok(None)
+    }
+
+    /// Asks an AppVM's agent to power off, for a guest that does not hear its power button.
+    pub(super) fn say_farewell(&mut self, name: &Name) {
+        let Ok((ours, theirs)) = stream(name) else { return };
+        let Ok(copy) = ours.try_clone() else { return };
+        if frame::write(&mut std::fs::File::from(copy), &ToAgent::PowerOff).is_ok() {
+            if let Some(runtime) = self.runtimes.get_mut(name) {
+                runtime.farewell = Some(ours);
+            }
+            self.ask(name, What::VsockConnect { port: bulkhead_agent::PORT }, &[theirs], Purpose::Note);
+        }
     }
 
     fn nic_assign(

@@ -5,6 +5,7 @@ use crate::control_link::ControlLink;
 use crate::protocol::Phase;
 use crate::vmm::Vmm;
 use control::message::Uplink;
+use rustix::fd::OwnedFd;
 use std::time::Instant;
 
 /// One domain's process and history.
@@ -27,6 +28,8 @@ pub(super) struct Runtime {
     pub(super) budget: Budget,
     /// Why it last ended by itself.
     pub(super) reason: Option<String>,
+    /// The stream over which an AppVM's agent was asked to power off; open until it has.
+    pub(super) farewell: Option<OwnedFd>,
     /// What it said of itself (driver domains).
     pub(super) hello: Option<String>,
     /// What netvm last said of the uplink.

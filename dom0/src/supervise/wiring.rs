@@ -157,7 +157,7 @@ impl Supervisor {
             (Purpose::Counters, Ok(counters)) => self.counters_from_vmm(name, &counters),
             (Purpose::Counters, Err(_)) => self.counters_from_vmm(name, &[]),
             (Purpose::Note, Ok(_)) => {}
-            (Purpose::Note, Err(e)) => tracing::warn!(%name, "request refused: {e}"),
+            (Purpose::Note, Err(e)) => tracing::info!(%name, "request refused: {e}"),
         }
     }
 

@@ -175,6 +175,16 @@ fn users_keep_a_domain_up_unless_forced() {
 }
 
 #[test]
+fn agent_powers_off_a_guest_that_does_not_hear_its_button() {
+    let machine = Machine::with_chain();
+    machine.behaves("vault", "no-button");
+    machine.ask(up(&["vault"])).unwrap();
+    let start = std::time::Instant::now();
+    machine.ask(down(&["vault"], Users::Refuse)).unwrap();
+    assert!(start.elapsed() < Duration::from_millis(900), "it was not killed after its grace of one second");
+}
+
+#[test]
 fn stubborn_domain_is_killed_after_its_grace() {
     let machine = Machine::with_chain();
     machine.behaves("vault", "stubborn");

@@ -13,7 +13,7 @@ struct Session {
 fn session(exec: Exec) -> Session {
     let (ours, theirs) =
         socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
-    let agent = std::thread::spawn(move || serve(theirs));
+    let agent = std::thread::spawn(move || serve(theirs, || panic!("not asked for")));
     let mut stream = File::from(ours);
     frame::write(&mut stream, &ToAgent::Exec(exec)).unwrap();
     Session { stream, agent }
@@ -110,5 +110,14 @@ fn nonsense_before_the_command_is_an_error() {
         socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
     rustix::io::write(&ours, &[1, 3, 0, 0, 0, 9, 9, 9]).unwrap();
     drop(ours);
-    assert!(serve(theirs).is_err());
+    assert!(serve(theirs, || Ok(())).is_err());
+}
+
+#[test]
+fn power_off_is_passed_on() {
+    let (ours, theirs) =
+        socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+    frame::write(&mut File::from(ours), &ToAgent::PowerOff).unwrap();
+    let error = serve(theirs, || Err(io::ErrorKind::Unsupported.into())).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::Unsupported);
 }
