@@ -11,6 +11,9 @@ use std::process::{Command, Stdio};
 /// Target of the agent: with it named, flags for the agent do not reach build scripts or other programs.
 const AGENT_TARGET: &str = "x86_64-unknown-linux-gnu";
 
+/// The driver domains.
+pub(crate) const IMAGES: [&str; 2] = ["netvm", "firewallvm"];
+
 /// Largest driver domain image in bytes (SPEC.md).
 pub(crate) const IMAGE_LIMIT: u64 = 512 * 1024;
 
@@ -19,15 +22,37 @@ pub(crate) const IMAGE_LIMIT: u64 = 512 * 1024;
 /// # Errors
 /// When it does not compile, or is larger than [`IMAGE_LIMIT`].
 pub(crate) fn image(name: &str) -> Result<PathBuf> {
-    let mut cargo = cargo();
-    cargo.args(["build", "--profile", "image", "--features", "image", "-p", name, "--bin", name]);
-    follow(cargo, &format!("image {name}"))?;
-    let path = workspace::target().join("image").join(name);
+    let path = unikernel(name, name)?;
     let size = fs::metadata(&path).with_context(|| format!("no {}", path.display()))?.len();
     if size > IMAGE_LIMIT {
         bail!("image {name} has {size} bytes; at most {IMAGE_LIMIT} are allowed");
     }
     Ok(path)
+}
+
+/// Builds the unikernel of the tests and returns its path.
+///
+/// # Errors
+/// When it does not compile.
+pub(crate) fn probe() -> Result<PathBuf> {
+    unikernel("probes", "probe")
+}
+
+fn unikernel(package: &str, program: &str) -> Result<PathBuf> {
+    let mut cargo = cargo();
+    cargo.args(["build", "--profile", "image", "--features", "image", "-p", package, "--bin", program]);
+    follow(cargo, &format!("image {program}"))?;
+    Ok(workspace::target().join("image").join(program))
+}
+
+/// Builds bulkhead-vmm where tests look for it.
+///
+/// # Errors
+/// When it does not compile.
+pub(crate) fn vmm_for_tests() -> Result<()> {
+    let mut cargo = cargo();
+    cargo.args(["build", "-p", "hypervisor", "--bins"]);
+    follow(cargo, "bulkhead-vmm")
 }
 
 /// Builds what runs in dom0 and returns the paths: bulkhead, bulkheadd, bulkhead-vmm.

@@ -18,6 +18,7 @@ mod page;
 mod progress;
 mod rootfs;
 mod terminal;
+mod test;
 mod workspace;
 
 use clap::{Parser, Subcommand};
@@ -35,6 +36,8 @@ struct Cli {
 enum Command {
     /// Shows an AppVM fetching a page through firewallvm, netvm and an assigned network card.
     Demo(demo::DemoArgs),
+    /// Runs every test, or some parts of them.
+    Test(test::TestArgs),
     /// Runs a command, or a shell, in an emulated machine with AMD-V, VT-d, an e1000e and a USB controller.
     Lab(lab::LabArgs),
     /// Builds what a Linux domain boots (kernel, initramfs, root file system) and prints the paths.
@@ -44,6 +47,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Demo(args) => demo::run(&args),
+        Command::Test(args) => test::run(&args),
         Command::Lab(args) => lab::run(&args),
         Command::Appvm(args) => appvm::run(&args),
     };

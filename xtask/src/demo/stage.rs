@@ -37,7 +37,7 @@ pub(super) fn build() -> Result<Staged> {
         let path = directory.join(part);
         fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
     }
-    for name in ["netvm", "firewallvm"] {
+    for name in binaries::IMAGES {
         put(&binaries::image(name)?, &directory.join("lib").join(name))?;
     }
     let [cli, daemon, vmm] = binaries::dom0()?;

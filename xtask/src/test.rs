@@ -1,0 +1,107 @@
+//! `cargo xtask test`: everything that CI runs, part by part.
+
+mod fuzz;
+mod inside;
+mod lint;
+mod programs;
+mod tally;
+
+use crate::{binaries, host, progress};
+use anyhow::Result;
+use std::process::ExitCode;
+use tally::Tally;
+
+/// A part of the tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Part {
+    /// Formatting and clippy, of libraries and of each image.
+    Lint,
+    /// Unit, property, host and QEMU tests, documentation examples.
+    Unit,
+    /// Models of the link's wake-up protocol.
+    Loom,
+    /// Driver domain images, with their size.
+    Images,
+    /// Tests that need KVM and a card behind an IOMMU, in the lab.
+    Lab,
+    /// The demo in the lab.
+    Demo,
+    /// Some seconds of each fuzz target.
+    Fuzz,
+}
+
+const ALL: [Part; 7] = [Part::Lint, Part::Images, Part::Unit, Part::Loom, Part::Fuzz, Part::Lab, Part::Demo];
+
+/// Options of the tests.
+#[derive(clap::Args)]
+pub(crate) struct TestArgs {
+    /// Runs these parts only, in the order given
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "PART")]
+    only: Vec<Part>,
+}
+
+/// Runs every part, whatever the others say; the last line counts.
+///
+/// # Errors
+/// When a program that is needed cannot be had.
+pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
+    host::prepare()?;
+    let parts = if args.only.is_empty() { &ALL[..] } else { &args.only };
+    let mut tally = Tally::default();
+    for part in parts {
+        progress::heading(&format!("{part:?}"));
+        match run_part(*part) {
+            Ok(more) => tally.add(more),
+            Err(error) => {
+                progress::error(&error);
+                tally.fail(&format!("{part:?}: {error:#}"));
+            }
+        }
+    }
+    tally.report();
+    Ok(if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn run_part(part: Part) -> Result<Tally> {
+    match part {
+        Part::Lint => lint::run(),
+        Part::Unit => programs::on_this_machine(),
+        Part::Loom => loom(),
+        Part::Images => Ok(images()),
+        Part::Lab => inside::run(),
+        Part::Demo => demo(),
+        Part::Fuzz => fuzz::run(),
+    }
+}
+
+fn images() -> Tally {
+    let mut tally = Tally::default();
+    for name in binaries::IMAGES {
+        let built = binaries::image(name).and_then(|path| Ok(std::fs::metadata(path)?.len()));
+        match &built {
+            Ok(size) => {
+                progress::note(&format!("image {name}: {size} bytes of at most {}", binaries::IMAGE_LIMIT))
+            }
+            Err(error) => progress::error(error),
+        }
+        tally.step(&format!("image {name}"), built.is_ok());
+    }
+    tally
+}
+
+/// A directory of its own: the flag would otherwise make cargo build everything anew twice per run.
+fn loom() -> Result<Tally> {
+    let mut cargo = binaries::cargo();
+    cargo.env("RUSTFLAGS", "--cfg loom").args(["test", "--release", "-p", "link", "--lib", "loom"]);
+    cargo.arg("--target-dir").arg(crate::workspace::target().join("loom"));
+    tally::counted(&mut cargo, "loom")
+}
+
+/// The demo, by this very program: it decides on its own whether KVM is usable.
+fn demo() -> Result<Tally> {
+    let mut tally = Tally::default();
+    let program = std::env::current_exe()?;
+    let status = std::process::Command::new(program).args(["demo", "--no-shell"]).status()?;
+    tally.step("demo", status.success());
+    Ok(tally)
+}

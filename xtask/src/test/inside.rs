@@ -1,0 +1,128 @@
+//! Test programs that need KVM, or a card behind an IOMMU: run in one lab machine.
+
+use super::programs;
+use super::tally::Tally;
+use crate::job::{self, Job, Sink};
+use crate::lab::quoted;
+use crate::machine::Machine;
+use crate::{appvm, binaries, host, initramfs, kernel, packages, workspace};
+use anyhow::{Result, bail};
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// For all of them.
+const LIMIT: Duration = Duration::from_secs(40 * 60);
+
+/// Builds what they start, boots the lab with the workspace as `/host`, and runs them one after another.
+///
+/// # Errors
+/// When something does not build, or the machine ends before the tests do.
+pub(super) fn run() -> Result<Tally> {
+    let files = appvm::build()?;
+    binaries::vmm_for_tests()?;
+    let probe = binaries::probe()?;
+    let agent = binaries::agent()?;
+    let programs = programs::for_lab()?;
+    let share = workspace::target().join("lab-files");
+    std::fs::create_dir_all(&share)?;
+    let place = |name: &str, from: &Path| -> Result<()> {
+        let to = share.join(name);
+        let _ = std::fs::remove_file(&to);
+        std::fs::copy(from, to)?;
+        Ok(())
+    };
+    place("vmlinux", &files.kernel)?;
+    place("initramfs", &files.initramfs)?;
+    place("agent", &agent)?;
+    place("busybox", &packages::unpacked("busybox-static")?.join("bin/busybox"))?;
+    place("probe", &probe)?;
+    let (accel, why) = host::accel();
+    crate::progress::note(&format!("lab: {accel:?}: {why}"));
+    let run_dir = tempfile::Builder::new().prefix("bulkhead-test.").tempdir()?;
+    let kernel = kernel::debian()?;
+    let machine = Machine {
+        initramfs: initramfs::lab(&kernel)?,
+        kernel: kernel.image,
+        accel,
+        memory_mib: 3072,
+        cpus: 2,
+        share: workspace::root(),
+        run_dir: run_dir.path().to_owned(),
+        disks: Vec::new(),
+        network: "user".to_owned(),
+        capture: None,
+        extra: Vec::new(),
+    };
+    let tally = Arc::new(Mutex::new(Tally::default()));
+    let counter = || -> Sink { Box::new(Counter { tally: Arc::clone(&tally), line: Vec::new() }) };
+    let job = Job {
+        script: script(&programs),
+        on_terminal: false,
+        timeout: Some(LIMIT),
+        out: counter(),
+        err: counter(),
+    };
+    let status = job::run(&machine, job)?;
+    let mut tally = match tally.lock() {
+        Ok(mut tally) => std::mem::take(&mut *tally),
+        Err(_) => bail!("the lab's output was not read to its end"),
+    };
+    if status != 0 && tally.failed == 0 {
+        tally.fail(&format!("lab: a test program ended with status {status}"));
+    }
+    Ok(tally)
+}
+
+/// The programs were told absolute paths of the workspace when they were compiled: these lead to `/host`.
+fn script(programs: &[(String, std::path::PathBuf)]) -> String {
+    let root = workspace::root();
+    let (root, above) = (root.to_string_lossy(), root.parent().unwrap_or(Path::new("/")).to_string_lossy());
+    let mut script = format!(
+        "mkdir -p {above}\nln -s /host {root}\n\
+         modprobe -q kvm-amd || modprobe -q kvm-intel\n\
+         for module in vfio-pci vfio_iommu_type1 tun; do modprobe $module; done\n\
+         files={root}/target/lab-files\n\
+         export BULKHEAD_VMM={root}/target/debug/bulkhead-vmm BULKHEAD_PROBE=$files/probe\n\
+         export BULKHEAD_KERNEL=$files/vmlinux BULKHEAD_INITRAMFS=$files/initramfs\n\
+         export BULKHEAD_AGENT=$files/agent BULKHEAD_BUSYBOX=$files/busybox RUST_BACKTRACE=1\n\
+         status=0\n",
+        above = quoted(&above),
+        root = quoted(&root),
+    );
+    for (name, path) in programs {
+        let path = quoted(&format!("/host/{}", path.display()));
+        let name = quoted(&format!("· {name}"));
+        script.push_str(&format!("echo {name}\n{path} --include-ignored --test-threads=1 || status=1\n"));
+    }
+    script.push_str("exit $status\n");
+    script
+}
+
+/// Shows and counts lines.
+struct Counter {
+    tally: Arc<Mutex<Tally>>,
+    line: Vec<u8>,
+}
+
+impl Write for Counter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        for &byte in bytes {
+            if byte != b'\n' {
+                self.line.push(byte);
+                continue;
+            }
+            let line = String::from_utf8_lossy(&std::mem::take(&mut self.line)).trim_end().to_owned();
+            println!("{line}");
+            if let Ok(mut tally) = self.tally.lock() {
+                tally.line(&line);
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stdout().flush()
+    }
+}

@@ -1,0 +1,112 @@
+//! The workspace's test programs: built once, run here or in the lab.
+
+use super::tally::{Tally, counted};
+use crate::{binaries, packages, workspace};
+use anyhow::{Context, Result};
+use serde::Deserialize;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// A test program.
+#[derive(Clone, Debug)]
+pub(super) struct Program {
+    /// Package and target, for people.
+    pub(super) name: String,
+    /// The file.
+    pub(super) executable: PathBuf,
+    /// Directory of its package, where it expects to be started.
+    directory: PathBuf,
+    /// Whether it needs KVM or a card.
+    pub(super) for_the_lab: bool,
+}
+
+/// A line of `cargo --message-format=json`.
+#[derive(Deserialize)]
+struct Message {
+    reason: String,
+    manifest_path: Option<PathBuf>,
+    executable: Option<PathBuf>,
+    target: Option<Target>,
+    profile: Option<Profile>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+    kind: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Profile {
+    test: bool,
+}
+
+/// Builds every test program of the workspace.
+///
+/// # Errors
+/// When something does not compile.
+pub(super) fn build() -> Result<Vec<Program>> {
+    let task = crate::progress::Task::start("test programs");
+    let mut cargo = binaries::cargo();
+    cargo.args(["test", "--workspace", "--no-run", "--message-format=json-render-diagnostics"]);
+    let built = packages::output(&mut cargo)?;
+    task.done();
+    let messages = String::from_utf8_lossy(&built.stdout).into_owned();
+    Ok(messages.lines().filter_map(|line| program(serde_json::from_str(line).ok()?)).collect())
+}
+
+fn program(message: Message) -> Option<Program> {
+    let (target, executable) = (message.target?, message.executable?);
+    if message.reason != "compiler-artifact" || !message.profile?.test {
+        return None;
+    }
+    let directory = message.manifest_path?.parent()?.to_owned();
+    let package = directory.strip_prefix(workspace::root()).ok()?.to_string_lossy().into_owned();
+    let integration = target.kind.iter().any(|kind| kind == "test");
+    Some(Program {
+        for_the_lab: integration && for_the_lab(&package, &target.name),
+        name: format!("{package}: {}", target.name),
+        executable,
+        directory,
+    })
+}
+
+/// All of the monitor's integration tests; of the whole system's, those whose name says so.
+fn for_the_lab(package: &str, target: &str) -> bool {
+    match package {
+        "hypervisor" => true,
+        "tests" => target.starts_with("lab_") || target == "unikernel_link",
+        _ => false,
+    }
+}
+
+/// Runs what needs no lab, and the documentation's examples.
+///
+/// # Errors
+/// When something does not compile or cannot be started.
+pub(super) fn on_this_machine() -> Result<Tally> {
+    let mut tally = Tally::default();
+    for program in build()?.iter().filter(|program| !program.for_the_lab) {
+        crate::progress::note(&program.name);
+        let mut command = Command::new(&program.executable);
+        command.current_dir(&program.directory).env("CARGO_MANIFEST_DIR", &program.directory);
+        tally.add(counted(command.arg("--quiet"), &program.name)?);
+    }
+    let mut docs = binaries::cargo();
+    docs.args(["test", "--workspace", "--doc", "--quiet"]);
+    tally.add(counted(&mut docs, "documentation")?);
+    Ok(tally)
+}
+
+/// The programs for the lab, as paths below the workspace.
+///
+/// # Errors
+/// When something does not compile, or cargo builds outside of the workspace, where the lab does not see it.
+pub(super) fn for_lab() -> Result<Vec<(String, PathBuf)>> {
+    let inside = |program: Program| {
+        let path = program.executable.strip_prefix(workspace::root());
+        let path = path.context("the lab shares the workspace; unset CARGO_TARGET_DIR")?.to_owned();
+        Ok((program.name, path))
+    };
+    build()?.into_iter().filter(|program| program.for_the_lab).map(inside).collect()
+}
