@@ -112,7 +112,7 @@ impl Fake {
             if ready[0] {
                 match wire::recv::<Request>(&self.control) {
                     Ok((request, fds)) => self.request(&request, fds),
-                    Err(_) => std::process::exit(0),
+                    Err(_) => std::thread::sleep(std::time::Duration::from_secs(60)),
                 }
             }
             if ready[1] {

@@ -2,6 +2,8 @@
 //!
 //! Nothing is left behind when it fails: descriptors are closed, no process exists.
 
+mod child;
+
 use crate::plan::Machine;
 use crate::problem::Problem;
 use crate::settings::Settings;
@@ -76,6 +78,7 @@ pub fn spawn(settings: &Settings, machine: &Machine) -> Result<Spawned, Problem>
         .env_clear()
         .envs(std::env::vars_os().filter(|(k, _)| k == "RUST_LOG" || k == "RUST_BACKTRACE"));
     command.fd_mappings(handover.0).map_err(|e| system(io::Error::other(e)))?;
+    child::die_with_parent(&mut command);
     let child = command.spawn().map_err(|e| {
         let remedy = "install it, or set BULKHEAD_LIB to the directory that holds it";
         Problem::new(program.display().to_string(), format!("cannot be started: {e}"), remedy)

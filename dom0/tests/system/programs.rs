@@ -200,3 +200,19 @@ fn hostile_clients_do_not_disturb() {
     }
     assert!(daemon.says(&["status"]).contains("vault"));
 }
+
+#[test]
+fn no_machine_outlives_a_killed_daemon() {
+    let mut daemon = Daemon::start();
+    daemon.says(&["up", "vault"]);
+    let log = daemon.says(&["logs", "vault"]);
+    let pid: i32 = log.lines().find_map(|l| l.strip_prefix("pid ")).unwrap().trim().parse().unwrap();
+    assert!(crate::machine::is_alive(pid));
+    daemon.process.kill().unwrap();
+    daemon.process.wait().unwrap();
+    let start = Instant::now();
+    while crate::machine::is_alive(pid) {
+        assert!(start.elapsed() < Duration::from_secs(10), "it goes on without its daemon");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
