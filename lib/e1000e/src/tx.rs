@@ -26,9 +26,11 @@ pub const MAX_FRAME: usize = 1518;
 pub const MAX_SEGMENTED: usize = 65_535 + 18;
 /// Shortest frame that is accepted: an Ethernet header.
 const MIN_FRAME: usize = 14;
-/// Shortest frame on the wire without its checksum; shorter ones are padded with zeros here (TCTL.PSP
-/// would do it for 17 bytes and more).
+/// Shortest frame on the wire without its checksum; shorter ones are padded with zeros here.
 const MIN_WIRE: usize = 60;
+/// Shortest frame that the card pads (TCTL.PSP, §10.2.6). A frame whose checksum the card inserts is left to
+/// it: padding that is handed over is, to some cards (QEMU's), part of the packet whose length they sum up.
+const MIN_PADDED_BY_CARD: usize = 17;
 const ALIGN: usize = 4096;
 /// A frame that is still queued after this long, with the link up and not paused, is a hang.
 const HANG_US: u64 = 2_000_000;
@@ -197,7 +199,8 @@ impl<R: DmaRegion> TxRing<R> {
         if total > MAX_FRAME {
             return Err(TxError::Length);
         }
-        let payload = Payload { head: &[], parts, skip: 0, len: total.max(MIN_WIRE) };
+        let shortest = if context.is_some() { MIN_PADDED_BY_CARD } else { MIN_WIRE };
+        let payload = Payload { head: &[], parts, skip: 0, len: total.max(shortest) };
         let options = |data: TxData| if context.is_some() { data.with_checksum() } else { data };
         self.queue(&payload, context.map(TxContext::words), options)
     }

@@ -2,7 +2,7 @@
 
 use super::Model;
 use crate::desc::SIZE;
-use crate::regs::{self, cause, rctl};
+use crate::regs::{self, cause, rctl, tctl};
 use std::format;
 use std::vec;
 use std::vec::Vec;
@@ -143,8 +143,11 @@ impl Model {
             _ => Err("offload without a context"),
         };
         match result {
-            Ok(frames) => {
-                for frame in &frames {
+            Ok(mut frames) => {
+                for frame in &mut frames {
+                    if checksum && frame.len() >= 17 && self.get(regs::TCTL) & tctl::PSP != 0 {
+                        frame.resize(frame.len().max(60), 0);
+                    }
                     self.count(0x4080, 1);
                     if frame.len() < 60 || frame.len() > 1518 {
                         self.breach(format!("{} bytes on the wire", frame.len()));

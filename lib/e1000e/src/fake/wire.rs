@@ -43,9 +43,23 @@ pub(super) fn checksum(context: [u64; 2], mut frame: Vec<u8>) -> Result<Vec<u8>,
     if context.segment || context.l4_checksum + 2 > frame.len() || context.l4_start > frame.len() {
         return Err("checksum context does not fit the frame");
     }
+    if ends_late(&frame) {
+        return Err(
+            "bytes behind the IP packet whose checksum is inserted: cards differ in what they sum up",
+        );
+    }
     let sum = !fold(sum(&frame[context.l4_start..]));
     frame[context.l4_checksum..context.l4_checksum + 2].copy_from_slice(&sum.to_be_bytes());
     Ok(frame)
+}
+
+/// Whether an IPv4 frame is longer than the packet in it.
+fn ends_late(frame: &[u8]) -> bool {
+    let Some(([0x08, 0x00], packet)) = frame.get(12..).and_then(|rest| rest.split_first_chunk()) else {
+        return false;
+    };
+    let length = packet.get(2..4).map_or(0, |length| usize::from(length[0]) << 8 | usize::from(length[1]));
+    packet.len() > length
 }
 
 /// Cuts a packet as the context says.
