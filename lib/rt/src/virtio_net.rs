@@ -2,6 +2,10 @@
 //!
 //! For machines that are not ours (stock QEMU): under our monitor a domain has links and assigned devices.
 //! What the device says is bounded: a buffer number that is not out, or a length beyond its buffer, is a fault.
+//!
+//! Both sides tell each other up to where they need no notice (virtio 1.2 §2.7.10), so both must store, fence, and
+//! look again before they rely on being told. The queue of `virtio-drivers` fences neither way, nor does its network
+//! driver; so the fences are here, between the crate's single steps.
 
 use crate::interrupts::Interrupt;
 use crate::machine::Machine;
@@ -9,11 +13,21 @@ use crate::pci::Function;
 use crate::virtio::{self, Memory, Transport};
 use alloc::boxed::Box;
 use core::fmt;
+use core::sync::atomic::{Ordering, fence};
 use heapless::Vec;
-use virtio_drivers::device::net::VirtIONetRaw;
+use virtio_drivers::device::common::Feature;
+use virtio_drivers::queue::VirtQueue;
+use virtio_drivers::transport::{DeviceStatus, Transport as _};
 
 /// Buffers each way.
 const QUEUE: usize = 64;
+/// The header before every frame (virtio 1.2 §5.1.6): all zero without offloads.
+const HEADER: usize = 12;
+/// The device has an address of its own (`VIRTIO_NET_F_MAC`), at the start of its configuration.
+const MAC: u64 = 1 << 5;
+/// Queue numbers.
+const RECEIVE: u16 = 0;
+const TRANSMIT: u16 = 1;
 /// Room for one frame and the device's header.
 const BUFFER: usize = 2048;
 /// Longest frame, without the device's header.
@@ -46,7 +60,10 @@ pub enum NotSent {
 
 /// A virtio network device.
 pub struct VirtioNet {
-    raw: VirtIONetRaw<Memory, Transport, QUEUE>,
+    transport: Transport,
+    mac: [u8; 6],
+    received: VirtQueue<Memory, QUEUE>,
+    sent: VirtQueue<Memory, QUEUE>,
     receiving: [Option<Buffer>; QUEUE],
     sending: [Option<(Buffer, usize)>; QUEUE],
     spare: Vec<Buffer, QUEUE>,
@@ -72,22 +89,56 @@ fn buffer() -> Buffer {
     Box::leak(Box::new([0; BUFFER]))
 }
 
+/// Agrees with the device on features (virtio 1.2 §3.1.1); `None` when it lacks one that is needed.
+fn negotiate(transport: &mut Transport) -> Option<u64> {
+    let needed = Feature::VERSION_1.bits() | MAC;
+    transport.set_status(DeviceStatus::empty());
+    transport.set_status(DeviceStatus::ACKNOWLEDGE | DeviceStatus::DRIVER);
+    let agreed = transport.read_device_features() & (needed | Feature::RING_EVENT_IDX.bits());
+    if agreed & needed != needed {
+        return None;
+    }
+    transport.write_driver_features(agreed);
+    let accepted = DeviceStatus::ACKNOWLEDGE | DeviceStatus::DRIVER | DeviceStatus::FEATURES_OK;
+    transport.set_status(accepted);
+    transport.get_status().contains(accepted).then_some(agreed)
+}
+
+/// The next buffer that the device is done with. `None` promises an interrupt for the one that comes next.
+fn used(queue: &VirtQueue<Memory, QUEUE>) -> Option<u16> {
+    queue.peek_used().or_else(|| {
+        // How far we have read is out before we look once more: from here on the device interrupts.
+        fence(Ordering::SeqCst);
+        queue.peek_used()
+    })
+}
+
 impl VirtioNet {
     /// Takes `function` over and gives it buffers to receive into.
     #[must_use]
     pub fn open(function: &Function) -> Option<Self> {
         let interrupt = Interrupt::take()?;
-        let transport = Transport::open(function, Some(&interrupt))?;
-        let raw = VirtIONetRaw::new(transport).ok()?;
+        let mut transport = Transport::open(function, Some(&interrupt))?;
+        let Some(agreed) = negotiate(&mut transport) else {
+            log::error!("virtio network device {}: too old, or without an address", function.address());
+            return None;
+        };
+        let event_index = agreed & Feature::RING_EVENT_IDX.bits() != 0;
+        let mac = transport.read_consistent(|| transport.read_config_space(0)).ok()?;
+        let received = VirtQueue::new(&mut transport, RECEIVE, false, event_index).ok()?;
+        let sent = VirtQueue::new(&mut transport, TRANSMIT, false, event_index).ok()?;
+        transport.finish_init();
         let mut net = Self {
-            raw,
+            transport,
+            mac,
+            received,
+            sent,
             receiving: [const { None }; QUEUE],
             sending: [const { None }; QUEUE],
             spare: Vec::new(),
             interrupt,
             faulty: false,
         };
-        net.raw.enable_interrupts();
         for _ in 0..QUEUE {
             // Exactly as many as fit.
             let _ = net.spare.push(buffer());
@@ -99,7 +150,7 @@ impl VirtioNet {
     /// The device's Ethernet address.
     #[must_use]
     pub fn mac(&self) -> [u8; 6] {
-        self.raw.mac_address()
+        self.mac
     }
 
     /// The interrupt that tells of frames received and buffers sent.
@@ -111,15 +162,26 @@ impl VirtioNet {
     /// Gives the device a buffer to receive into.
     fn offer(&mut self, buffer: Buffer) {
         // SAFETY: the buffer lives for ever, and waits untouched in `receiving` until the device is done.
-        let token = unsafe { self.raw.receive_begin(buffer) };
+        let token = unsafe { self.received.add(&[], &mut [&mut buffer[..]]) };
+        self.notify(RECEIVE);
         match token.ok().and_then(|token| self.receiving.get_mut(usize::from(token))) {
             Some(slot) => *slot = Some(buffer),
             None => self.faulty = true,
         }
     }
 
-    /// Copies the next frame to `out` and returns its length; `None` when there is none. A frame longer than
-    /// `out` is cut.
+    /// Tells the device of a new buffer, if it wants to hear of it.
+    fn notify(&mut self, queue: u16) {
+        // The buffer is out before the device's wish is read.
+        fence(Ordering::SeqCst);
+        let of = if queue == RECEIVE { &self.received } else { &self.sent };
+        if of.should_notify() {
+            self.transport.notify(queue);
+        }
+    }
+
+    /// Copies the next frame to `out` and returns its length; `None` when there is none, and then the interrupt
+    /// tells of the next. A frame longer than `out` is cut.
     ///
     /// # Errors
     /// [`DeviceFault`], from then on always.
@@ -127,14 +189,14 @@ impl VirtioNet {
         if self.faulty {
             return Err(DeviceFault);
         }
-        let Some(token) = self.raw.poll_receive() else { return Ok(None) };
+        let Some(token) = used(&self.received) else { return Ok(None) };
         let taken = self.receiving.get_mut(usize::from(token)).and_then(Option::take);
         let Some(buffer) = taken else { return self.fault() };
         // SAFETY: the buffer that was offered with this token.
-        let lengths = unsafe { self.raw.receive_complete(token, buffer) };
-        let Ok((header, len)) = lengths else { return self.fault() };
-        let frame = header.checked_add(len).and_then(|end| buffer.get(header..end));
-        let Some(frame) = frame else { return self.fault() };
+        let len = unsafe { self.received.pop_used(token, &[], &mut [&mut buffer[..]]) };
+        let Some(frame) = len.ok().and_then(|len| buffer.get(HEADER..len as usize)) else {
+            return self.fault();
+        };
         let copied = frame.len().min(out.len());
         out[..copied].copy_from_slice(&frame[..copied]);
         self.offer(buffer);
@@ -152,14 +214,16 @@ impl VirtioNet {
             return Err(NotSent::TooLong);
         }
         let buffer = self.spare.pop().ok_or(NotSent::Full)?;
-        let Ok(mut len) = self.raw.fill_buffer_header(&mut buffer[..]) else { return Err(NotSent::Fault) };
+        let mut len = HEADER;
+        buffer[..len].fill(0);
         for part in parts {
-            // In bounds: header (12) and FRAME_MAX fit the buffer.
+            // In bounds: header and FRAME_MAX fit the buffer.
             buffer[len..len + part.len()].copy_from_slice(part);
             len += part.len();
         }
         // SAFETY: the buffer lives for ever, and waits untouched in `sending` until the device is done.
-        let token = unsafe { self.raw.transmit_begin(&buffer[..len]) };
+        let token = unsafe { self.sent.add(&[&buffer[..len]], &mut []) };
+        self.notify(TRANSMIT);
         match token.ok().and_then(|token| self.sending.get_mut(usize::from(token))) {
             Some(slot) => {
                 *slot = Some((buffer, len));
@@ -175,11 +239,11 @@ impl VirtioNet {
             return Err(DeviceFault);
         }
         for _ in 0..QUEUE {
-            let Some(token) = self.raw.poll_transmit() else { break };
+            let Some(token) = used(&self.sent) else { break };
             let taken = self.sending.get_mut(usize::from(token)).and_then(Option::take);
             let Some((buffer, len)) = taken else { return self.fault() };
             // SAFETY: the buffer that was sent with this token.
-            if unsafe { self.raw.transmit_complete(token, &buffer[..len]) }.is_err() {
+            if unsafe { self.sent.pop_used(token, &[&buffer[..len]], &mut []) }.is_err() {
                 return self.fault();
             }
             // As many as there are buffers.

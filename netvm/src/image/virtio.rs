@@ -68,7 +68,7 @@ impl Nic for VirtioCard {
     /// Without a control queue the device passes every group.
     fn set_groups(&mut self, _: &[[u8; 6]]) {}
 
-    /// The device always interrupts for a frame; one that came since the last look has done so already.
+    /// A look that found no frame has asked for the interrupt of the next.
     fn arm(&mut self) -> bool {
         true
     }
