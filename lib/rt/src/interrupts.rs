@@ -64,7 +64,8 @@ pub fn wake() {
 
 /// Forgets earlier wake-ups; the caller is about to look at everything.
 pub(crate) fn forget_wakeups() {
-    WOKEN.store(false, Ordering::Release);
+    // A read-modify-write with both orderings: the compiler must not move a look in front of it.
+    WOKEN.swap(false, Ordering::AcqRel);
 }
 
 /// Sleeps until an interrupt, unless one came since [`forget_wakeups`].
