@@ -13,10 +13,12 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::mm::{MapFlags, ProtFlags, mmap};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use std::io::Write;
+use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::ptr::NonNull;
+use std::time::{Duration, Instant};
 use vmm_api::message::{End, Ended, Event, Request, What};
 use vmm_api::wire;
 
@@ -59,12 +61,17 @@ struct Vm {
 
 impl Vm {
     fn start(program: &Path, image: &Path, probe: &str) -> Self {
+        Self::start_with(program, image, probe, &serde_json::json!({}))
+    }
+
+    fn start_with(program: &Path, image: &Path, probe: &str, devices: &serde_json::Value) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (config, console) = (directory.path().join("config"), directory.path().join("console"));
-        let json = serde_json::json!({
+        let mut json = serde_json::json!({
             "name": "echo", "kernel": { "path": image }, "cmdline": format!("probe={probe}"), "memory_mib": 16,
             "boot_info": true, "link_ports": 3,
         });
+        json.as_object_mut().unwrap().extend(devices.as_object().unwrap().clone());
         std::fs::write(&config, json.to_string()).unwrap();
         let (socket, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
@@ -109,6 +116,19 @@ impl Drop for Vm {
     }
 }
 
+/// Cheap random numbers (xorshift).
+struct Dice(u64);
+
+impl Dice {
+    /// A number below `limit`.
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
+
 /// Our end of a port's link.
 struct Peer {
     link: Link<EventBell>,
@@ -132,6 +152,11 @@ fn map(fd: &OwnedFd, protection: ProtFlags) -> NonNull<u8> {
 impl Peer {
     /// Attaches a fresh link to `port`, as dom0 does.
     fn attach(vm: &mut Vm, port: u8, epoch: u64) -> Self {
+        Self::attach_with(vm, port, epoch, &[])
+    }
+
+    /// The same, with records in it before the guest knows of it: only the state of the bell tells of them.
+    fn attach_with(vm: &mut Vm, port: u8, epoch: u64, early: &[&[u8]]) -> Self {
         let (theirs, ours) = (region(), region());
         let (rung, bell) =
             (eventfd(0, EventfdFlags::NONBLOCK).unwrap(), eventfd(0, EventfdFlags::NONBLOCK).unwrap());
@@ -140,13 +165,19 @@ impl Peer {
         let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::FUTURE_WRITE | SealFlags::SEAL;
         fcntl_add_seals(&ours, seals).unwrap();
         vm.does(What::PrepareLink { end: End::Port(port) }, &[&theirs]);
-        let region_len = u32::try_from(GEOMETRY.region_len()).unwrap();
-        let attach = What::AttachLink { end: End::Port(port), epoch, role: DOM0, region_len };
-        vm.does(attach, &[&ours, &rung, &bell]);
         // SAFETY: fresh shared mappings of that length, never unmapped, reached through the link alone.
         let (tx, rx) =
             unsafe { (Writable::new(tx, GEOMETRY.region_len()), ReadOnly::new(rx, GEOMETRY.region_len())) };
-        Self { link: Link::new(GEOMETRY, tx, rx, epoch, EventBell::new(bell)).unwrap(), rung }
+        let ours_of_bell = bell.try_clone().unwrap();
+        let mut link = Link::new(GEOMETRY, tx, rx, epoch, EventBell::new(ours_of_bell)).unwrap();
+        for record in early {
+            link.send(&Meta::default(), &[record]).unwrap();
+        }
+        link.publish();
+        let region_len = u32::try_from(GEOMETRY.region_len()).unwrap();
+        let attach = What::AttachLink { end: End::Port(port), epoch, role: DOM0, region_len };
+        vm.does(attach, &[&ours, &rung, &bell]);
+        Self { link, rung }
     }
 
     /// Sleeps until the guest rings; a lost wake-up fails here.
@@ -159,6 +190,40 @@ impl Peer {
         assert_eq!(ready, 1, "the guest never rang; console:\n{}", vm.console());
         let mut count = [0; 8];
         let _ = rustix::io::read(&self.rung, &mut count);
+    }
+
+    /// Waits for one record that must be this.
+    fn expect(&mut self, vm: &Vm, record: &[u8]) {
+        let mut buffer = [0; 64];
+        let len = loop {
+            match self.link.recv(&mut buffer).unwrap() {
+                Some((_, len)) => break len,
+                None => self.sleep(vm),
+            }
+        };
+        assert_eq!(buffer[..len], *record);
+    }
+
+    /// Sends single records and small bursts with pauses in between, and waits for the answer to each: some find
+    /// the guest asleep, some falling asleep, some awake, and none may be left lying.
+    fn trickle(&mut self, vm: &Vm, volleys: u32) {
+        let mut dice = Dice(u64::from(volleys) << 32 | 0x9E37_79B9);
+        for _ in 0..volleys {
+            std::thread::sleep(Duration::from_micros(dice.below(600)));
+            let records: Vec<_> = (0..=dice.below(4)).map(|n| [n, dice.below(u64::MAX)]).collect();
+            let bytes = |record: &[u64; 2]| record.map(u64::to_le_bytes).concat();
+            for record in &records {
+                self.link.send(&Meta::default(), &[&bytes(record)]).unwrap();
+                if dice.below(2) == 0 {
+                    self.link.publish();
+                }
+            }
+            self.link.publish();
+            for record in &records {
+                self.expect(vm, &bytes(record));
+            }
+        }
+        self.link.release();
     }
 
     /// Sends `count` records of many sizes in bursts and gets every one back, in order.
@@ -218,11 +283,71 @@ fn a_unikernel_echoes_over_links_that_come_and_go() {
 }
 
 #[test]
+fn no_wake_up_is_lost_while_links_come_and_go() {
+    let Some((program, image)) = ready() else { return };
+    let mut vm = Vm::start(&program, &image, "link");
+    let mut steady = Peer::attach(&mut vm, 0, 1);
+    let mut kept = Vec::new();
+    for epoch in 1..=20 {
+        let mut other = Peer::attach_with(&mut vm, 1, epoch, &[b"early", b"bird"]);
+        other.expect(&vm, b"early");
+        other.expect(&vm, b"bird");
+        other.trickle(&vm, 40);
+        steady.trickle(&vm, 40);
+        if epoch % 2 == 0 {
+            vm.does(What::DetachLink { end: End::Port(1) }, &[]);
+        }
+        kept.push(other);
+    }
+    steady.link.send(&Meta::default(), &[b"quit"]).unwrap();
+    steady.link.publish();
+    assert_eq!(vm.event(), Event::Ended(Ended::Exited(0)), "{}", vm.console());
+    eprintln!("{:?}", steady.link.counters());
+}
+
+#[test]
+fn no_interrupt_of_the_network_device_is_lost() {
+    let Some((program, image)) = ready() else { return };
+    let here = |script: &str| assert!(Command::new("sh").args(["-c", script]).status().unwrap().success());
+    here("modprobe tun");
+    let mut vm = Vm::start_with(&program, &image, "bounce", &serde_json::json!({"tap": {"path": "bounce0"}}));
+    here("ifconfig bounce0 10.8.7.1 netmask 255.255.255.0 up");
+    let socket = UdpSocket::bind("10.8.7.1:0").unwrap();
+    socket.connect("10.8.7.2:7").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let begin = Instant::now();
+    while !vm.console().contains("bouncing") {
+        assert!(begin.elapsed() < Duration::from_secs(60), "{}", vm.console());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let (mut dice, mut slowest) = (Dice(0x9E37_79B9_7F4A_7C15), Duration::ZERO);
+    for volley in 0..2_000 {
+        std::thread::sleep(Duration::from_micros(dice.below(600)));
+        let begin = Instant::now();
+        let records: Vec<_> = (0..=dice.below(4)).map(|_| dice.below(u64::MAX).to_le_bytes()).collect();
+        for record in &records {
+            socket.send(record).unwrap();
+        }
+        for record in &records {
+            let mut answer = [0; 64];
+            let len = socket.recv(&mut answer);
+            let len = len.unwrap_or_else(|why| panic!("volley {volley}: {why}; console:\n{}", vm.console()));
+            assert_eq!(answer[..len], *record);
+        }
+        slowest = slowest.max(begin.elapsed());
+    }
+    eprintln!("the slowest volley took {slowest:?}");
+    socket.send(b"quit").unwrap();
+    assert_eq!(vm.event(), Event::Ended(Ended::Exited(0)), "{}", vm.console());
+}
+
+#[test]
 fn the_monitor_learns_how_a_unikernel_ended() {
     let Some((program, image)) = ready() else { return };
     for (probe, ended, words) in [
         ("exit", Ended::Exited(21), ""),
         ("timer", Ended::Exited(0), "task slept"),
+        ("alarms", Ended::Exited(0), "timers beside alarms"),
         ("panic", Ended::Panicked, "as asked"),
         ("overflow", Ended::Panicked, "stack overflow"),
         ("write-code", Ended::Panicked, "write to read-only memory"),

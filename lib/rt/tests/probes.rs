@@ -2,7 +2,12 @@
 //!
 //! Skipped aloud where QEMU is not installed.
 
-use std::io::Read;
+mod probes {
+    mod wakeups;
+    use super::{Machine, PATIENCE, QEMU, boot, image};
+}
+
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -30,10 +35,10 @@ struct Outcome {
     status: i32,
 }
 
-/// Builds the probe image once; `None` where QEMU is missing.
-fn image() -> Option<&'static PathBuf> {
+/// Builds the probe image once; `None`, aloud, where QEMU is missing, so that `probe` cannot be run.
+fn image(probe: &str) -> Option<&'static PathBuf> {
     static IMAGE: OnceLock<Option<PathBuf>> = OnceLock::new();
-    IMAGE
+    let built = IMAGE
         .get_or_init(|| {
             if Command::new(QEMU).arg("--version").stdout(Stdio::null()).status().is_err() {
                 return None;
@@ -57,7 +62,11 @@ fn image() -> Option<&'static PathBuf> {
             assert!(built.success(), "the probe image does not build");
             Some(target.join("image/probe"))
         })
-        .as_ref()
+        .as_ref();
+    if built.is_none() {
+        let _ = writeln!(std::io::stderr(), "SKIPPED: {QEMU} is not installed, probe {probe} was not run");
+    }
+    built
 }
 
 fn arguments(machine: Machine) -> Vec<&'static str> {
@@ -72,10 +81,7 @@ fn arguments(machine: Machine) -> Vec<&'static str> {
 
 /// Boots a probe on a machine with `memory` (as QEMU takes it); `None`, aloud, where QEMU is missing.
 fn boot(machine: Machine, memory: &str, probe: &str) -> Option<Outcome> {
-    let Some(image) = image() else {
-        eprintln!("SKIPPED: {QEMU} is not installed, probe {probe} was not run");
-        return None;
-    };
+    let image = image(probe)?;
     let options = match machine {
         Machine::Micro => "entropy=insecure-test",
         Machine::MicroPci => "ecam=0xe0000000",
@@ -186,7 +192,7 @@ fn random_bytes_come_from_the_device_and_differ() {
 
 #[test]
 fn without_entropy_it_stops() {
-    let Some(image) = image() else { return };
+    let Some(image) = image("hello without entropy") else { return };
     let qemu = Command::new(QEMU)
         .args([
             "-accel",
@@ -242,7 +248,7 @@ fn processor_ticks(id: u32) -> u64 {
 
 #[test]
 fn an_idle_domain_uses_no_processor() {
-    let Some(image) = image() else { return };
+    let Some(image) = image("idle") else { return };
     let mut qemu = Command::new(QEMU)
         .args([
             "-accel",

@@ -42,6 +42,7 @@ impl Echo {
             }
         }
         let mut step = Step::IDLE;
+        let waited = self.waiting.is_some();
         for port in 0..self.links.len() {
             match self.serve(port) {
                 Ok(Armed::Sleep) => {}
@@ -49,22 +50,25 @@ impl Echo {
                 Err(why) => {
                     log::error!("port {port}: {why:?}");
                     self.links[port] = None;
+                    self.waiting = self.waiting.filter(|&(waiting, ..)| waiting != port);
                 }
             }
         }
-        step
+        // The buffer is free again, maybe for ports that had their turn before.
+        if waited && self.waiting.is_none() { Step::Busy } else { step }
     }
 
     fn serve(&mut self, port: usize) -> Result<Armed, PeerFault> {
         let Some(link) = &mut self.links[port] else { return Ok(Armed::Sleep) };
         if let Some((_, meta, len)) = self.waiting.filter(|&(waiting, ..)| waiting == port) {
             if link.send(&meta, &[&self.buffer[..len]]).is_err() {
-                return Ok(link.arm());
+                return link.fault().map_or_else(|| Ok(room(link, len)), Err);
             }
             link.publish();
             self.waiting = None;
         } else if self.waiting.is_some() {
-            return Ok(link.arm());
+            // Served when the record at hand is gone.
+            return Ok(Armed::Sleep);
         }
         while let Some((meta, len)) = link.recv(&mut self.buffer[..])? {
             if &self.buffer[..len] == b"quit" {
@@ -73,11 +77,17 @@ impl Echo {
             }
             if link.send(&meta, &[&self.buffer[..len]]).is_err() {
                 self.waiting = Some((port, meta, len));
-                break;
+                return Ok(room(link, len));
             }
         }
-        link.release();
-        link.publish();
         Ok(link.arm())
+    }
+}
+
+/// Goes to sleep until a record of `len` bytes has room; that more records wait is no reason to stay awake.
+fn room(link: &mut Link<PortBell>, len: usize) -> Armed {
+    match link.arm() {
+        Armed::Pending if link.fault().is_none() && !link.has_room(len) => Armed::Sleep,
+        other => other,
     }
 }

@@ -10,6 +10,7 @@ mod links;
 mod network;
 mod nic;
 mod timers;
+mod wakeups;
 
 rt::entry!(main);
 
@@ -29,6 +30,8 @@ fn main(machine: rt::Machine) -> ! {
         Some("random") => log::info!("random {:016x} {:016x}", rt::entropy::u64(), rt::entropy::u64()),
         Some("network") => network::discover(&machine),
         Some("interrupts") => network::interrupt_steadily(&machine),
+        Some("alarms") => wakeups::alarms(&machine),
+        Some("bounce") => wakeups::bounce(&machine),
         Some("link") => links::echo(machine),
         Some("idle") => rt::run(|_| rt::Step::IDLE),
         Some("pci") => list(&machine),
