@@ -178,9 +178,10 @@ impl<D: Doorbell> Firewall<D> {
     fn sleep(&mut self) -> Next {
         let room = self.uplink_has_room(0);
         for (number, port) in self.ports.iter() {
-            // A client that waits for room on the uplink is served when the uplink's doorbell tells of it.
+            // A client that waits for room on the uplink is served when the uplink's doorbell tells of it. A link
+            // that turned out to be at fault (the uplink, by the look for room) is given up in the next round.
             let waits = port.role == Role::Downstream && (!room || self.core.client(number).is_none());
-            if !waits && port.link.fault().is_none() && port.link.arm() == Armed::Pending {
+            if !waits && port.link.arm() == Armed::Pending {
                 return Next::Busy;
             }
         }

@@ -173,6 +173,27 @@ fn a_peer_at_fault_is_given_up_and_named() {
 }
 
 #[test]
+fn an_uplink_whose_fault_shows_in_going_to_sleep_is_given_up_at_once() {
+    let mut w = World::new(1);
+    let (ours, mut peer) = scribbled(Geometry::DEFAULT, 2).unwrap();
+    w.fw.attach(1, Role::Upstream, ours);
+    peer.write(0, &link::layout::IDENTITY.to_le_bytes());
+    peer.write(8, &2u64.to_le_bytes());
+    // Full, so that going to sleep looks for room; and no client is left whose frames would look for it before.
+    let frame = to_server(false, 0).udp(mac(0), (5000, 4433), &[1; 1400]);
+    while w.clients[0].send(&Meta::default(), &[&frame]).is_ok() {
+        w.clients[0].publish();
+        w.fw.poll(w.now);
+    }
+    w.tell(&control::message::ToFirewall::ForgetClient { port: 2 });
+    assert!(!w.at_dom0().iter().any(|m| matches!(m, FromDomain::PeerFault { .. })));
+    peer.write(0x100, &(1u64 << 40).to_le_bytes());
+    w.run();
+    let told = w.at_dom0();
+    assert!(told.iter().any(|m| matches!(m, FromDomain::PeerFault { port: 1, .. })), "{told:?}");
+}
+
+#[test]
 fn messages_are_taken_only_from_who_may_send_them() {
     use control::{
         codec,
