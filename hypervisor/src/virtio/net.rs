@@ -201,10 +201,16 @@ impl<W: Wire> Net<W> {
             return Ok(Next::Again);
         }
         let room = if let Burst::NoRoom(len) = out { Some(len.min(link::MAX_PAYLOAD)) } else { None };
-        let waiting = self.to_guest.is_waiting();
-        let mut next = self.wire.arm(Wants { frames: !waiting, room }, poller);
+        let missing = self.to_guest.waits_for();
+        let mut next = self.wire.arm(Wants { frames: missing.is_none(), room }, poller);
         // Look at a queue again unless its frames wait for the wire, which then wakes us.
-        if (room.is_none() && from_guest.listen()?) || (waiting && to_guest.listen()?) {
+        if room.is_none() && from_guest.listen()? {
+            next = Next::Again;
+        }
+        // Buffers that are too few for the frame at hand are no reason to try again; more of them are.
+        if let Some(missing) = missing
+            && to_guest.listen_beyond(missing)?
+        {
             next = Next::Again;
         }
         Ok(next)

@@ -150,6 +150,25 @@ impl VirtQueue {
         self.queue.enable_notification(self.memory.as_ref()).map_err(|_| QueueFault::Address)
     }
 
+    /// Asks the driver to notify beyond the request numbered `seen`, then looks again: true when more than those
+    /// came. For a device that put requests back because they were too few.
+    ///
+    /// # Errors
+    /// [`QueueFault::Address`] when the rings cannot be reached.
+    pub fn listen_beyond(&mut self, seen: u16) -> Result<bool, QueueFault> {
+        let next = self.queue.next_avail();
+        self.queue.set_next_avail(seen);
+        let more = self.listen();
+        self.queue.set_next_avail(next);
+        more
+    }
+
+    /// Number of the request that [`VirtQueue::pop`] takes next.
+    #[must_use]
+    pub fn next(&self) -> u16 {
+        self.queue.next_avail()
+    }
+
     /// Used index up to which [`VirtQueue::wants_interrupt`] has been asked.
     #[must_use]
     pub fn considered(&self) -> u16 {

@@ -25,6 +25,8 @@ pub(super) struct ToGuest {
     packet: Vec<u8>,
     /// Metadata and length of the frame at hand, while it waits for buffers.
     waiting: Option<(Meta, usize)>,
+    /// The first buffer that was missing for it.
+    missing: u16,
     used: Vec<(u16, usize)>,
     pub(super) offloads: Offloads,
     pub(super) buffers: Buffers,
@@ -44,15 +46,16 @@ impl ToGuest {
             more: Chain::with_room(),
             packet: vec![0; LEN + link::MAX_PAYLOAD],
             waiting: None,
+            missing: 0,
             used: Vec::with_capacity(MAX_BUFFERS),
             offloads: Offloads::default(),
             buffers: Buffers::One,
         }
     }
 
-    /// Whether a frame waits for buffers.
-    pub(super) fn is_waiting(&self) -> bool {
-        self.waiting.is_some()
+    /// Whether a frame waits for buffers, and which is the first that was missing.
+    pub(super) fn waits_for(&self) -> Option<u16> {
+        self.waiting.map(|_| self.missing)
     }
 
     pub(super) fn forget(&mut self) {
@@ -122,6 +125,7 @@ impl ToGuest {
     fn deliver(&mut self, queue: &mut VirtQueue, meta: &Meta, len: usize) -> Result<Delivery, QueueFault> {
         let total = LEN + len;
         if !queue.pop(&mut self.first)? {
+            self.missing = queue.next();
             return Ok(Delivery::NoBuffers);
         }
         let room = writable(&self.first)?;
@@ -141,6 +145,7 @@ impl ToGuest {
                 return Ok(Delivery::DoesNotFit);
             }
             if !queue.pop(&mut self.more)? {
+                self.missing = queue.next();
                 queue.unpop(popped(&self.used));
                 return Ok(Delivery::NoBuffers);
             }

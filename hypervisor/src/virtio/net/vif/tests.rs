@@ -328,3 +328,21 @@ proptest! {
         prop_assert_eq!(guest.counter("drop.refused_by_wire"), 0);
     }
 }
+
+#[test]
+fn too_few_buffers_are_waited_with_asleep() {
+    for features in [LINUX, LINUX & !F_EVENT_IDX] {
+        let (mut guest, mut peer) = Guest::linked(features, 256 * 1024);
+        let frame = vec![7; 9000];
+        guest.post(2);
+        peer.link.send(&Meta::default(), &[&frame]).unwrap();
+        peer.link.publish();
+        wait_until("waiting", || guest.counter("waits_for_buffers") > 0);
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        guest.post(2);
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        assert!(guest.counter("waits_for_buffers") < 10, "the thread does not sleep");
+        guest.post(2);
+        assert_eq!(guest.frame(0).1, frame);
+    }
+}
