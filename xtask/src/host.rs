@@ -42,7 +42,7 @@ pub(crate) fn prepare() -> Result<()> {
     install.env("DEBIAN_FRONTEND", "noninteractive");
     if packages::output(&mut install).is_err() {
         // The usual reason: lists that are old or absent.
-        packages::output(Command::new("apt-get").args(["-qq", "update"]))?;
+        packages::update_lists()?;
         packages::output(&mut install)?;
     }
     task.done();

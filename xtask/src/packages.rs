@@ -29,8 +29,32 @@ pub(crate) fn output(command: &mut Command) -> Result<Output> {
 /// Directory with the unpacked content of the newest `package` that apt knows.
 ///
 /// # Errors
-/// When apt does not know the package, or the download fails.
+/// When apt does not know the package, or the download fails, also after apt's lists were brought up to date
+/// (which takes root).
 pub(crate) fn unpacked(package: &str) -> Result<PathBuf> {
+    or_with_new_lists(|| unpacked_as_listed(package))
+}
+
+/// What `ask` gives, asked again with new lists when it fails: a fresh machine may have none, or old ones.
+fn or_with_new_lists<T>(ask: impl Fn() -> Result<T>) -> Result<T> {
+    ask().or_else(|error| {
+        if !rustix::process::geteuid().is_root() {
+            return Err(error);
+        }
+        update_lists()?;
+        ask()
+    })
+}
+
+/// Brings apt's lists of packages up to date.
+///
+/// # Errors
+/// Without root, and what apt says.
+pub(crate) fn update_lists() -> Result<()> {
+    output(Command::new("apt-get").args(["-qq", "update"])).map(drop)
+}
+
+fn unpacked_as_listed(package: &str) -> Result<PathBuf> {
     let version = candidate(package)?;
     let file_version = version.replace(':', "%3a");
     let name = format!("{package}_{file_version}");
@@ -63,8 +87,12 @@ fn candidate(package: &str) -> Result<String> {
 /// The first dependency of a meta-package whose name starts with `prefix`.
 ///
 /// # Errors
-/// When there is none.
+/// When there is none, also after apt's lists were brought up to date (which takes root).
 pub(crate) fn dependency(package: &str, prefix: &str) -> Result<String> {
+    or_with_new_lists(|| listed_dependency(package, prefix))
+}
+
+fn listed_dependency(package: &str, prefix: &str) -> Result<String> {
     let shown = output(Command::new("apt-cache").args(["depends", package]).env("LC_ALL", "C"))?;
     let text = String::from_utf8_lossy(&shown.stdout);
     text.lines()
