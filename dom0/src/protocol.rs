@@ -124,7 +124,7 @@ pub struct DomainStatus {
     pub kind: Kind,
     /// What it is doing.
     pub state: Phase,
-    /// Why it is not running, if it ended by itself.
+    /// Why it last ended by itself, since it was brought up; it may run again.
     pub reason: Option<String>,
     /// RAM in MiB.
     pub memory_mib: u32,

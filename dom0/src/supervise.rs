@@ -293,7 +293,7 @@ impl Supervisor {
                 continue;
             }
             runtime.restarts += 1;
-            let reason = runtime.reason.take();
+            let reason = runtime.reason.clone();
             if let Err(problems) = self.start(&name) {
                 tracing::error!(%name, "cannot be restarted: {problems}");
                 let runtime = self.runtimes.entry(name).or_default();

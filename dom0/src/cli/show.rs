@@ -80,7 +80,9 @@ pub(super) fn status(domains: &[DomainStatus], form: Form) -> anyhow::Result<()>
     print(&table)?;
     for domain in domains {
         if let Some(reason) = &domain.reason {
-            writeln!(std::io::stdout().lock(), "{}: {}", domain.name, crate::console::printable(reason))?;
+            let again = if domain.state == Phase::Running { "restarted: " } else { "" };
+            let reason = crate::console::printable(reason);
+            writeln!(std::io::stdout().lock(), "{}: {again}{reason}", domain.name)?;
         }
     }
     Ok(())
