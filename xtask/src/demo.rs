@@ -5,7 +5,7 @@ mod screen;
 mod stage;
 
 use crate::job::{self, Job};
-use crate::machine::{Accel, Disk, Machine};
+use crate::machine::{Accel, Disk, Iommu, Machine};
 use crate::page::Page;
 use crate::{capture, host, initramfs, kernel, progress};
 use anyhow::{Context, Result, bail};
@@ -60,6 +60,8 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
         disks: vec![Disk { image: staged.rootfs.clone(), read_only: true }],
         network: "user".to_owned(),
         capture: Some(staged.capture.clone()),
+        iommu: Iommu::Full,
+        append: String::new(),
         extra: Vec::new(),
     };
     let seen = Arc::new(Mutex::new(Seen::default()));
@@ -72,6 +74,16 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
     }
     let seen = seen.lock().map_err(|_| anyhow::anyhow!("the output of the demo was not read to its end"))?;
     verdict(status?, &seen, &page)
+}
+
+/// Builds what the demo's dom0 finds under `/host`: that directory, and the AppVMs' root file system.
+///
+/// # Errors
+/// When something does not build.
+pub(crate) fn staged() -> Result<(PathBuf, PathBuf)> {
+    host::prepare()?;
+    let staged = stage::build()?;
+    Ok((staged.directory, staged.rootfs))
 }
 
 /// This machine's KVM or the emulated lab; says which and why.

@@ -1,7 +1,7 @@
 //! `cargo xtask lab`: a command or a shell inside the lab machine.
 
 use crate::job::{self, Job};
-use crate::machine::{Accel, Disk, Machine};
+use crate::machine::{Accel, Disk, Iommu, Machine};
 use crate::{initramfs, kernel, workspace};
 use anyhow::{Context, Result};
 use std::io::IsTerminal;
@@ -36,6 +36,12 @@ pub(crate) struct LabArgs {
     /// Seconds until the machine is stopped, with exit status 124 [default: 600 with a command, else none]
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<u64>,
+    /// What protects memory from devices
+    #[arg(long, value_enum, default_value_t = Iommu::Full)]
+    iommu: Iommu,
+    /// More words for the kernel's command line
+    #[arg(long, value_name = "WORDS", default_value = "", allow_hyphen_values = true)]
+    append: String,
     /// Copies the outer kernel's console to this file
     #[arg(long, value_name = "FILE")]
     console_log: Option<PathBuf>,
@@ -66,6 +72,8 @@ pub(crate) fn run(args: &LabArgs) -> Result<ExitCode> {
         disks: args.disks.clone(),
         network: args.net.clone(),
         capture: args.capture.clone(),
+        iommu: args.iommu,
+        append: args.append.clone(),
         extra: args.qemu.clone(),
     };
     let batch_limit = (!args.command.is_empty()).then_some(600);

@@ -18,6 +18,18 @@ pub(crate) enum Accel {
     Kvm,
 }
 
+/// The machine's IOMMU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Iommu {
+    /// With interrupt remapping.
+    #[default]
+    Full,
+    /// Its hardware has no interrupt remapping.
+    NoRemapping,
+    /// There is none.
+    None,
+}
+
 /// What the machine is made of.
 pub(crate) struct Machine {
     /// Kernel, a bzImage.
@@ -40,6 +52,10 @@ pub(crate) struct Machine {
     pub(crate) network: String,
     /// Where to write what passes on the cable.
     pub(crate) capture: Option<PathBuf>,
+    /// What protects memory from devices.
+    pub(crate) iommu: Iommu,
+    /// More words for the kernel's command line; the last of several wins.
+    pub(crate) append: String,
     /// More arguments for QEMU.
     pub(crate) extra: Vec<String>,
 }
@@ -97,13 +113,21 @@ impl Machine {
         command.args(["-M", "q35,kernel-irqchip=split", "-accel", accel, "-cpu", cpu]);
         command.arg("-smp").arg(self.cpus.to_string()).arg("-m").arg(format!("{}M", self.memory_mib));
         command.args(["-display", "none", "-no-reboot", "-nodefaults", "-monitor", "none"]);
-        command.args(["-device", "intel-iommu,intremap=on,caching-mode=on"]);
+        let remapping = match self.iommu {
+            Iommu::Full => Some("on"),
+            Iommu::NoRemapping => Some("off"),
+            Iommu::None => None,
+        };
+        if let Some(remapping) = remapping {
+            command.arg("-device").arg(format!("intel-iommu,intremap={remapping},caching-mode=on"));
+        }
         command.args(["-device", "virtio-rng-pci"]);
         command.arg("-kernel").arg(&self.kernel).arg("-initrd").arg(&self.initramfs);
-        command.arg("-append").arg(
+        command.arg("-append").arg(format!(
             "console=ttyS0 panic=-1 rdinit=/init quiet intel_iommu=on iommu=nopt mitigations=off \
-             random.trust_cpu=on no_timer_check",
-        );
+             random.trust_cpu=on no_timer_check {}",
+            self.append
+        ));
     }
 
     /// Consoles and shares: the kernel's log, the job's output (or terminal), its exit status, directories.

@@ -42,6 +42,9 @@ enum Command {
     Lab(lab::LabArgs),
     /// Builds what a Linux domain boots (kernel, initramfs, root file system) and prints the paths.
     Appvm(appvm::AppVmArgs),
+    /// Builds everything that the demo's dom0 needs and prints two paths: the directory that the lab shares, and
+    /// the root file system of the AppVMs.
+    Stage,
 }
 
 fn main() -> ExitCode {
@@ -50,6 +53,10 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Lab(args) => lab::run(&args),
         Command::Appvm(args) => appvm::run(&args),
+        Command::Stage => demo::staged().map(|(directory, rootfs)| {
+            println!("{}\n{}", directory.display(), rootfs.display());
+            ExitCode::SUCCESS
+        }),
     };
     match outcome {
         Ok(code) => code,

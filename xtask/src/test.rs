@@ -24,13 +24,16 @@ pub(crate) enum Part {
     Images,
     /// Tests that need KVM and a card behind an IOMMU, in the lab.
     Lab,
+    /// The whole system in labs of its own: the chain, and what dom0 refuses.
+    Chain,
     /// The demo in the lab.
     Demo,
     /// Some seconds of each fuzz target.
     Fuzz,
 }
 
-const ALL: [Part; 7] = [Part::Lint, Part::Images, Part::Unit, Part::Loom, Part::Fuzz, Part::Lab, Part::Demo];
+const ALL: [Part; 8] =
+    [Part::Lint, Part::Images, Part::Unit, Part::Loom, Part::Fuzz, Part::Lab, Part::Chain, Part::Demo];
 
 /// Options of the tests.
 #[derive(clap::Args)]
@@ -69,6 +72,7 @@ fn run_part(part: Part) -> Result<Tally> {
         Part::Loom => loom(),
         Part::Images => Ok(images()),
         Part::Lab => inside::run(),
+        Part::Chain => programs::around_the_lab(),
         Part::Demo => demo(),
         Part::Fuzz => fuzz::run(),
     }

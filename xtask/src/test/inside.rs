@@ -4,7 +4,7 @@ use super::programs;
 use super::tally::Tally;
 use crate::job::{self, Job, Sink};
 use crate::lab::quoted;
-use crate::machine::Machine;
+use crate::machine::{Iommu, Machine};
 use crate::{appvm, binaries, host, initramfs, kernel, packages, workspace};
 use anyhow::{Result, bail};
 use std::io::{self, Write};
@@ -53,6 +53,8 @@ pub(super) fn run() -> Result<Tally> {
         disks: Vec::new(),
         network: "user".to_owned(),
         capture: None,
+        iommu: Iommu::Full,
+        append: String::new(),
         extra: Vec::new(),
     };
     let tally = Arc::new(Mutex::new(Tally::default()));

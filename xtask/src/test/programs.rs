@@ -16,8 +16,27 @@ pub(super) struct Program {
     pub(super) executable: PathBuf,
     /// Directory of its package, where it expects to be started.
     directory: PathBuf,
-    /// Whether it needs KVM or a card.
-    pub(super) for_the_lab: bool,
+    /// Where it runs.
+    pub(super) place: Place,
+}
+
+/// Where a test program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// On this machine.
+    Here,
+    /// In the lab: it needs KVM or a card.
+    InLab,
+    /// On this machine, with labs of its own: it needs dom0, and what is outside.
+    AroundLab,
+}
+
+impl Program {
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.executable);
+        command.current_dir(&self.directory).env("CARGO_MANIFEST_DIR", &self.directory);
+        command
+    }
 }
 
 /// A line of `cargo --message-format=json`.
@@ -64,19 +83,20 @@ fn program(message: Message) -> Option<Program> {
     let package = directory.strip_prefix(workspace::root()).ok()?.to_string_lossy().into_owned();
     let integration = target.kind.iter().any(|kind| kind == "test");
     Some(Program {
-        for_the_lab: integration && for_the_lab(&package, &target.name),
+        place: if integration { place(&package, &target.name) } else { Place::Here },
         name: format!("{package}: {}", target.name),
         executable,
         directory,
     })
 }
 
-/// All of the monitor's integration tests; of the whole system's, those whose name says so.
-fn for_the_lab(package: &str, target: &str) -> bool {
-    match package {
-        "hypervisor" => true,
-        "tests" => target.starts_with("lab_") || target == "unikernel_link",
-        _ => false,
+/// In the lab: all of the monitor's integration tests; of the whole system's, those whose name says so.
+fn place(package: &str, target: &str) -> Place {
+    match (package, target) {
+        ("hypervisor", _) | ("tests", "unikernel_link") => Place::InLab,
+        ("tests", "chain" | "refusals") => Place::AroundLab,
+        ("tests", name) if name.starts_with("lab_") => Place::InLab,
+        _ => Place::Here,
     }
 }
 
@@ -86,15 +106,31 @@ fn for_the_lab(package: &str, target: &str) -> bool {
 /// When something does not compile or cannot be started.
 pub(super) fn on_this_machine() -> Result<Tally> {
     let mut tally = Tally::default();
-    for program in build()?.iter().filter(|program| !program.for_the_lab) {
+    for program in build()?.iter().filter(|program| program.place == Place::Here) {
         crate::progress::note(&program.name);
-        let mut command = Command::new(&program.executable);
-        command.current_dir(&program.directory).env("CARGO_MANIFEST_DIR", &program.directory);
-        tally.add(counted(command.arg("--quiet"), &program.name)?);
+        tally.add(counted(program.command().arg("--quiet"), &program.name)?);
     }
     let mut docs = binaries::cargo();
     docs.args(["test", "--workspace", "--doc", "--quiet"]);
     tally.add(counted(&mut docs, "documentation")?);
+    Ok(tally)
+}
+
+/// Runs what starts labs of its own, with what their dom0 needs.
+///
+/// # Errors
+/// When something does not compile or cannot be started.
+pub(super) fn around_the_lab() -> Result<Tally> {
+    let mut tally = Tally::default();
+    let programs = build()?;
+    let (directory, rootfs) = crate::demo::staged()?;
+    for program in programs.iter().filter(|program| program.place == Place::AroundLab) {
+        crate::progress::note(&program.name);
+        let mut command = program.command();
+        command.env("BULKHEAD_STAGE", &directory).env("BULKHEAD_ROOTFS", &rootfs);
+        command.env("BULKHEAD_XTASK", std::env::current_exe()?);
+        tally.add(counted(command.args(["--nocapture", "--test-threads=1"]), &program.name)?);
+    }
     Ok(tally)
 }
 
@@ -108,5 +144,5 @@ pub(super) fn for_lab() -> Result<Vec<(String, PathBuf)>> {
         let path = path.context("the lab shares the workspace; unset CARGO_TARGET_DIR")?.to_owned();
         Ok((program.name, path))
     };
-    build()?.into_iter().filter(|program| program.for_the_lab).map(inside).collect()
+    build()?.into_iter().filter(|program| program.place == Place::InLab).map(inside).collect()
 }
