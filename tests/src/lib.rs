@@ -1,1 +1,3 @@
-//! Whole-system tests live in `tests/`.
+//! What whole-system tests share; the tests themselves live in `tests/`.
+
+pub mod lab;
