@@ -15,6 +15,7 @@ use alloc::boxed::Box;
 use core::fmt;
 use core::sync::atomic::{Ordering, fence};
 use heapless::Vec;
+use virtio_drivers::Hal;
 use virtio_drivers::device::common::Feature;
 use virtio_drivers::queue::VirtQueue;
 use virtio_drivers::transport::{DeviceStatus, Transport as _};
@@ -105,7 +106,7 @@ fn negotiate(transport: &mut Transport) -> Option<u64> {
 }
 
 /// The next buffer that the device is done with. `None` promises an interrupt for the one that comes next.
-fn used(queue: &VirtQueue<Memory, QUEUE>) -> Option<u16> {
+fn used<H: Hal>(queue: &VirtQueue<H, QUEUE>) -> Option<u16> {
     queue.peek_used().or_else(|| {
         // How far we have read is out before we look once more: from here on the device interrupts.
         fence(Ordering::SeqCst);
@@ -257,3 +258,6 @@ impl VirtioNet {
         Err(DeviceFault)
     }
 }
+
+#[cfg(test)]
+mod tests;
