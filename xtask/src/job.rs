@@ -92,7 +92,10 @@ pub(crate) fn run(machine: &Machine, job: Job) -> Result<u8> {
         Outcome::Exit(status) => Ok(status),
         Outcome::TimedOut => {
             let limit = job.timeout.unwrap_or_default().as_secs();
-            crate::progress::note(&format!("the job did not end within {limit} s; machine stopped"));
+            let console = tail(&machine.console_log());
+            let console =
+                if console.is_empty() { console } else { format!("; its console said:\n{console}") };
+            crate::progress::note(&format!("the job did not end within {limit} s; machine stopped{console}"));
             Ok(TIMED_OUT)
         }
         Outcome::Gone(status) => bail!(

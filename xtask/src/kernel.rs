@@ -22,8 +22,11 @@ pub(crate) struct Kernel {
 /// # Errors
 /// When the package cannot be had or looks different from what is expected.
 pub(crate) fn debian() -> Result<Kernel> {
-    let package = packages::dependency("linux-image-amd64", "linux-image-")?;
-    let tree = packages::unpacked(&package)?;
+    const PREFIX: &str = "linux-image-";
+    let tree = match packages::entry(&cache::dir()?, PREFIX) {
+        Ok(cached) => cached,
+        Err(_) => packages::unpacked(&packages::dependency("linux-image-amd64", PREFIX)?)?,
+    };
     let image = packages::entry(&tree.join("boot"), "vmlinuz-")?;
     let lib = ["lib/modules", "usr/lib/modules"].map(|path| tree.join(path));
     let lib = lib.iter().find(|path| path.is_dir()).unwrap_or(&lib[0]);

@@ -26,12 +26,16 @@ pub(crate) fn output(command: &mut Command) -> Result<Output> {
     Ok(output)
 }
 
-/// Directory with the unpacked content of the newest `package` that apt knows.
+/// Directory with the unpacked content of `package`: as it is in the cache, else the newest that apt knows.
+/// A newer one is taken once the cache is removed; runs do not depend on the state of apt's lists.
 ///
 /// # Errors
 /// When apt does not know the package, or the download fails, also after apt's lists were brought up to date
 /// (which takes root).
 pub(crate) fn unpacked(package: &str) -> Result<PathBuf> {
+    if let Ok(cached) = entry(&cache::dir()?, &format!("{package}_")) {
+        return Ok(cached);
+    }
     or_with_new_lists(|| unpacked_as_listed(package))
 }
 

@@ -15,6 +15,9 @@ use std::time::Duration;
 /// For all of them.
 const LIMIT: Duration = Duration::from_secs(40 * 60);
 
+/// Seconds for each program; under nested emulation the slowest takes some minutes.
+const EACH: u32 = 900;
+
 /// Builds what they start, boots the lab with the workspace as `/host`, and runs them one after another.
 ///
 /// # Errors
@@ -96,7 +99,9 @@ fn script(programs: &[(String, std::path::PathBuf)]) -> String {
     for (name, path) in programs {
         let path = quoted(&format!("/host/{}", path.display()));
         let name = quoted(&format!("· {name}"));
-        script.push_str(&format!("echo {name}\n{path} --include-ignored --test-threads=1 || status=1\n"));
+        script.push_str(&format!(
+            "echo {name}\ntimeout -s KILL {EACH} {path} --include-ignored --test-threads=1 || status=1\n"
+        ));
     }
     script.push_str("exit $status\n");
     script
