@@ -311,6 +311,8 @@ fn no_interrupt_of_the_network_device_is_lost() {
     let here = |script: &str| assert!(Command::new("sh").args(["-c", script]).status().unwrap().success());
     here("modprobe tun");
     let mut vm = Vm::start_with(&program, &image, "bounce", &serde_json::json!({"tap": {"path": "bounce0"}}));
+    // The host has nothing to say by itself, so no frame of its own can cover up a lost wake-up.
+    here("echo 1 > /proc/sys/net/ipv6/conf/bounce0/disable_ipv6");
     here("ifconfig bounce0 10.8.7.1 netmask 255.255.255.0 up");
     let socket = UdpSocket::bind("10.8.7.1:0").unwrap();
     socket.connect("10.8.7.2:7").unwrap();
@@ -320,7 +322,7 @@ fn no_interrupt_of_the_network_device_is_lost() {
         assert!(begin.elapsed() < Duration::from_secs(60), "{}", vm.console());
         std::thread::sleep(Duration::from_millis(50));
     }
-    let (mut dice, mut slowest) = (Dice(0x9E37_79B9_7F4A_7C15), Duration::ZERO);
+    let (mut dice, mut slowest) = (Dice(0x9E37_79B9_7F4A_7C15), (Duration::ZERO, 0));
     for volley in 0..2_000 {
         std::thread::sleep(Duration::from_micros(dice.below(600)));
         let begin = Instant::now();
@@ -334,9 +336,9 @@ fn no_interrupt_of_the_network_device_is_lost() {
             let len = len.unwrap_or_else(|why| panic!("volley {volley}: {why}; console:\n{}", vm.console()));
             assert_eq!(answer[..len], *record);
         }
-        slowest = slowest.max(begin.elapsed());
+        slowest = slowest.max((begin.elapsed(), volley));
     }
-    eprintln!("the slowest volley took {slowest:?}");
+    eprintln!("the slowest volley: {slowest:?}");
     socket.send(b"quit").unwrap();
     assert_eq!(vm.event(), Event::Ended(Ended::Exited(0)), "{}", vm.console());
 }
