@@ -15,40 +15,47 @@ const PORT: u16 = 4444;
 const MARK: &str = "b5b5b5b5b5b5b5b5";
 const MARK_BYTES: [u8; 8] = [0xb5; 8];
 
-/// Prints every frame that the AppVM receives within some seconds, in hexadecimal: what is sent is left out.
-fn sniffer(seconds: u32) -> String {
-    format!(
-        r#"perl -e '
-        socket(S, 17, 3, 0x0300) or die "packet socket: $!";
-        $| = 1;
-        open(R, ">/tmp/sniffing");
-        close(R);
-        $end = time + {seconds};
-        while (time < $end) {{
-            $r = ""; vec($r, fileno(S), 1) = 1;
-            next unless select($r, undef, undef, 0.2);
-            $from = recv(S, $b, 2000, 0);
-            print unpack("H*", $b), "\n" if unpack("x10C", $from) != 4;
-        }}'"#
-    )
+/// Prints every frame that the AppVM receives, in hexadecimal, until it is told to end: what is sent is left out.
+const SNIFFER: &str = r#"perl -e '
+    socket(S, 17, 3, 0x0300) or die "packet socket: $!";
+    $| = 1;
+    open(R, ">/tmp/sniffing");
+    close(R);
+    $end = time + 100;
+    while (time < $end && -e "/tmp/sniffing") {
+        $r = ""; vec($r, fileno(S), 1) = 1;
+        next unless select($r, undef, undef, 0.2);
+        $from = recv(S, $b, 2000, 0);
+        print unpack("H*", $b), "\n" if unpack("x10C", $from) != 4;
+    }'"#;
+
+/// A sniffer at work in an AppVM.
+struct Sniffer<'c> {
+    chain: &'c Chain,
+    name: &'c str,
+    running: Pending,
 }
 
-/// Starts a sniffer in an AppVM and waits until it listens.
-fn sniff(chain: &Chain, name: &str, seconds: u32) -> Pending {
-    chain.run_in(name, "rm -f /tmp/sniffing");
-    let sniffer = chain.start_in(name, &sniffer(seconds));
-    let listens = "for tenth in $(seq 100); do [ -e /tmp/sniffing ] && exit 0; sleep 0.1; done; exit 1";
-    chain.run_in(name, listens);
-    sniffer
-}
+impl<'c> Sniffer<'c> {
+    /// Starts it and waits until it listens.
+    fn start(chain: &'c Chain, name: &'c str) -> Self {
+        chain.run_in(name, "rm -f /tmp/sniffing");
+        let running = chain.start_in(name, SNIFFER);
+        let listens = "for tenth in $(seq 200); do [ -e /tmp/sniffing ] && exit 0; sleep 0.1; done; exit 1";
+        chain.run_in(name, listens);
+        Self { chain, name, running }
+    }
 
-fn heard(sniffer: Pending) -> Vec<Frame> {
-    let text = sniffer.wait().expect_success();
-    let frame = |line: &str| -> Option<Frame> {
-        let byte = |at: usize| u8::from_str_radix(line.get(at..at + 2)?, 16).ok();
-        (0..line.len()).step_by(2).map(byte).collect::<Option<Vec<u8>>>().map(Frame)
-    };
-    text.lines().map(|line| frame(line).expect("hexadecimal")).collect()
+    /// Ends it; what it has heard.
+    fn heard(self) -> Vec<Frame> {
+        self.chain.run_in(self.name, "sleep 1; rm /tmp/sniffing");
+        let text = self.running.wait().expect_success();
+        let frame = |line: &str| -> Option<Frame> {
+            let byte = |at: usize| u8::from_str_radix(line.get(at..at + 2)?, 16).ok();
+            (0..line.len()).step_by(2).map(byte).collect::<Option<Vec<u8>>>().map(Frame)
+        };
+        text.lines().map(|line| frame(line).expect("hexadecimal")).collect()
+    }
 }
 
 /// A station on the cable sends what opens connections, to the uplink's address and to inner ones, from its own
@@ -57,7 +64,7 @@ pub(crate) fn outsiders_get_nothing(chain: &Chain) {
     let work = chain.address("work");
     let gateway = Ipv4Addr::from_bits(work.to_bits() - 1);
     let before = chain.counters("firewall");
-    let sniffer = sniff(chain, "work", 8);
+    let sniffer = Sniffer::start(chain, "work");
     let mut to_uplink = 0;
     for from in [station::ADDRESS, Ipv4Addr::new(198, 51, 100, 7), chain.address("personal")] {
         for (to, port) in [(chain.uplink, 22), (chain.uplink, 40_000), (work, 80), (gateway, 53)] {
@@ -69,7 +76,7 @@ pub(crate) fn outsiders_get_nothing(chain: &Chain) {
     }
     // The sniffer hears at all.
     chain.run_in("work", &format!("ping -c 1 -W 5 {gateway}"));
-    let heard = heard(sniffer);
+    let heard = sniffer.heard();
     let answer = |frame: &&Frame| frame.addresses() == Some((gateway.into(), work.into()));
     assert!(heard.iter().any(|frame| answer(&frame)), "the gateway's answer: {heard:x?}");
     let theirs =
@@ -96,10 +103,24 @@ pub(crate) fn outsiders_get_nothing(chain: &Chain) {
     });
 }
 
+/// An AppVM's own IPv6 address, or that of its link while the outer network has given none.
+fn address_v6(chain: &Chain, name: &str) -> String {
+    let shown = chain.run_in(name, "ip -6 -o addr show dev eth0");
+    let addresses: Vec<_> =
+        shown.split_whitespace().filter(|word| word.contains("::") || word.contains("/64")).collect();
+    let global = addresses.iter().find(|address| address.starts_with("fd09:24ef:4179:"));
+    let address =
+        global.or(addresses.first()).unwrap_or_else(|| panic!("{name} has no IPv6 address: {shown}"));
+    eprintln!("{name} has {address}");
+    let zone = if address.starts_with("fe80") { "%eth0" } else { "" };
+    address.split('/').next().unwrap_or_default().to_owned() + zone
+}
+
 /// What an AppVM with address `own` can try against the one with address `other`.
-fn attack(own: Ipv4Addr, other: Ipv4Addr) -> String {
+fn attack(own: Ipv4Addr, other: Ipv4Addr, other_v6: &str) -> String {
     format!(
         r#"
+            ping -6 -q -c 2 -i 0.3 -W 1 -p {MARK} {other_v6} && echo REACHED ping of IPv6
             ping -q -c 2 -i 0.3 -W 1 -p {MARK} {other} && echo REACHED ping
             timeout 2 bash -c 'echo {MARK} >/dev/tcp/{other}/22' 2>/dev/null && echo REACHED tcp
             ip addr add {other}/32 dev eth0
@@ -138,20 +159,22 @@ pub(crate) fn appvms_do_not_reach_each_other(chain: &Chain) {
     for (from, to) in [("work", "personal"), ("personal", "work")] {
         let (own, other) = (chain.address(from), chain.address(to));
         let before = chain.counters("firewall");
-        let sniffer = sniff(chain, to, 25);
-        let said = chain.start_in(from, &attack(own, other)).wait().expect_success();
+        let sniffer = Sniffer::start(chain, to);
+        let said = chain.start_in(from, &attack(own, other, &address_v6(chain, to))).wait().expect_success();
         let said: Vec<_> =
             said.lines().filter(|line| line.starts_with("REACHED") || *line == "DONE").collect();
         assert_eq!(said, ["DONE"], "from {from}");
         // It can be heard there at all.
         chain.run_in(to, &format!("ping -c 1 -W 5 {}", Ipv4Addr::from_bits(other.to_bits() - 1)));
-        let heard = heard(sniffer);
+        let heard = sniffer.heard();
         let gateway = IpAddr::V4(Ipv4Addr::from_bits(other.to_bits() - 1));
         assert!(heard.iter().any(|frame| frame.addresses() == Some((gateway, other.into()))), "{heard:x?}");
         let arrived: Vec<_> = heard
             .iter()
             .filter(|f| {
-                f.contains(&MARK_BYTES) || f.addresses().is_some_and(|(source, _)| source == IpAddr::V4(own))
+                let opens = f.ports(6).is_some_and(|(_, port)| port == 22);
+                let from = f.addresses().is_some_and(|(source, _)| source == IpAddr::V4(own));
+                opens || from || f.contains(&MARK_BYTES)
             })
             .collect();
         assert!(arrived.is_empty(), "{to} hears {from}: {arrived:x?}");
