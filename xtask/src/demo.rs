@@ -76,13 +76,15 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
     verdict(status?, &seen, &page)
 }
 
-/// Builds what the demo's dom0 finds under `/host`: that directory, and the AppVMs' root file system.
+/// Builds what the demo's dom0 finds under `/host`, and beside it a unikernel that panics on demand: that
+/// directory, and the AppVMs' root file system.
 ///
 /// # Errors
 /// When something does not build.
 pub(crate) fn staged() -> Result<(PathBuf, PathBuf)> {
     host::prepare()?;
     let staged = stage::build()?;
+    std::fs::copy(crate::binaries::probe()?, staged.directory.join("lib/probe"))?;
     Ok((staged.directory, staged.rootfs))
 }
 
