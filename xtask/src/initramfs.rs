@@ -1,6 +1,8 @@
 //! Two initramfs. The lab machine's: busybox, kernel modules, and the C library of this machine, so that
 //! programs built here run there. The AppVM's: busybox and what it takes to reach the root file system.
 
+mod hold_kvm;
+
 use crate::cpio::Archive;
 use crate::kernel::Kernel;
 use crate::{cache, modules, packages};
@@ -65,11 +67,22 @@ const APPVM_MORE: &[&str] = &["overlay"];
 pub(crate) fn lab(kernel: &Kernel) -> Result<PathBuf> {
     let busybox = busybox()?;
     let libraries = libraries()?;
-    let recipe = (LAB_INIT, LAB_TERMINAL, LAB_BOOT, LAB_MORE, &kernel.version, &busybox, &libraries, 2);
+    let recipe = (
+        LAB_INIT,
+        LAB_TERMINAL,
+        hold_kvm::program(),
+        LAB_BOOT,
+        LAB_MORE,
+        &kernel.version,
+        &busybox,
+        &libraries,
+        2,
+    );
     let name = format!("lab-initramfs-{}.cpio", cache::key(&recipe));
     cache::artifact(&name, "lab initramfs", |path| {
         let mut archive = base(&busybox, LAB_INIT)?;
         archive.file("bin/lab-terminal", LAB_TERMINAL.as_bytes());
+        archive.file("bin/hold-kvm", &hold_kvm::program());
         add_modules(&mut archive, kernel, LAB_BOOT, LAB_MORE)?;
         for (at, from, _) in &libraries {
             archive.file(at, &fs::read(from).with_context(|| format!("cannot read {}", from.display()))?);
