@@ -90,12 +90,27 @@ impl Control {
 
     fn answer(&mut self, request: &Request, fds: Vec<OwnedFd>) {
         let id = request.id;
+        if let Some(end) = self.end_asked_for(&request.what) {
+            // First the answer: nothing comes after `Event::Ended`.
+            tell(&*self.socket, &Event::Done { id });
+            let _ = self.ended.send(end);
+            return;
+        }
         let event = match self.act(&request.what, fds) {
             Ok(None) => Event::Done { id },
             Ok(Some(counters)) => Event::Stats { id, counters },
             Err(error) => Event::Failed { id, error: error.to_string() },
         };
         tell(&*self.socket, &event);
+    }
+
+    /// How the machine ends if it is asked to.
+    fn end_asked_for(&self, what: &What) -> Option<Ended> {
+        match what {
+            What::Kill => Some(Ended::Killed),
+            What::PowerButton if self.button != Button::Acpi => Some(Ended::PoweredOff),
+            _ => None,
+        }
     }
 
     fn act(&mut self, what: &What, fds: Vec<OwnedFd>) -> Result<Option<Vec<(String, u64)>>, LinkError> {
@@ -118,9 +133,8 @@ impl Control {
                 let device = device.ok_or(LinkError::Other("this machine has no vsock device".into()))?;
                 device.connect(port, stream).map_err(LinkError::Other)?;
             }
-            What::PowerButton if self.button == Button::Acpi => self.exits.power.press(),
-            What::PowerButton => drop(self.ended.send(Ended::PoweredOff)),
-            What::Kill => drop(self.ended.send(Ended::Killed)),
+            What::PowerButton => self.exits.power.press(),
+            What::Kill => {}
             What::Stats => return Ok(Some(self.exits.counters())),
         }
         Ok(None)
