@@ -122,9 +122,10 @@ fn assigned_card(lab: &Lab) {
     refused(lab, "bulkhead up", &["firewall", "the guest panicked"]);
     lab.domain("firewall", FIREWALL);
 
-    lab.sh("rmmod kvm-amd");
+    // The lab keeps a machine of its own, so that the module cannot be unloaded.
+    lab.sh("rm /dev/kvm");
     refused(lab, "bulkhead up", &["/dev/kvm", "kvm_amd"]);
-    lab.sh("modprobe kvm-amd");
+    lab.sh("mknod /dev/kvm c 10 232");
 
     lab.sh("bulkhead up");
     refused(lab, &format!("bulkhead nic unassign {NIC}"), &["net", "bulkhead down net"]);
