@@ -4,6 +4,7 @@ mod fuzz;
 mod inside;
 mod lint;
 mod programs;
+mod stubborn;
 mod tally;
 
 use crate::{binaries, host, progress};

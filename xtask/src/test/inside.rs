@@ -1,6 +1,7 @@
 //! Test programs that need KVM, or a card behind an IOMMU: each runs in a lab machine of its own.
 
 use super::programs;
+use super::stubborn::stubborn;
 use super::tally::Tally;
 use crate::job::{self, Job, Sink};
 use crate::lab::quoted;
@@ -61,24 +62,13 @@ pub(super) fn run() -> Result<Tally> {
     };
     let mut tally = Tally::default();
     for (name, path) in &programs {
-        tally.add(stubborn(&mut machine, name, path)?);
+        tally.add(stubborn(name, accel, || attempt(&mut machine, name, path))?);
     }
     Ok(tally)
 }
 
-/// Runs a program, a second time if the whole machine stopped answering: emulated processors sometimes do
-/// under a nested guest. A test that fails, or a program that takes too long, is never tried again.
-fn stubborn(machine: &mut Machine, name: &str, path: &Path) -> Result<Tally> {
-    let (status, tally) = attempt(machine, name, path)?;
-    if status != job::TIMED_OUT {
-        return Ok(tally);
-    }
-    crate::progress::note(&format!("{name}: the lab machine stopped answering; trying once more"));
-    Ok(attempt(machine, name, path)?.1)
-}
-
-/// Runs a program in a fresh machine; returns its status and what it reported.
-fn attempt(machine: &mut Machine, name: &str, path: &Path) -> Result<(u8, Tally)> {
+/// Runs a program in a fresh machine; returns what it reported.
+fn attempt(machine: &mut Machine, name: &str, path: &Path) -> Result<Tally> {
     let run_dir = tempfile::Builder::new().prefix("bulkhead-test.").tempdir()?;
     run_dir.path().clone_into(&mut machine.run_dir);
     let tally = Arc::new(Mutex::new(Tally::default()));
@@ -93,7 +83,7 @@ fn attempt(machine: &mut Machine, name: &str, path: &Path) -> Result<(u8, Tally)
     if status != 0 && tally.failed == 0 {
         tally.fail(&format!("lab: {name} ended with status {status}"));
     }
-    Ok((status, tally))
+    Ok(tally)
 }
 
 /// A program was told absolute paths of the workspace when it was compiled: these lead to `/host`.

@@ -1,6 +1,8 @@
 //! The workspace's test programs: built once, run here or in the lab.
 
+use super::stubborn::stubborn;
 use super::tally::{Tally, counted};
+use crate::machine::Accel;
 use crate::{binaries, packages, workspace};
 use anyhow::{Context, Result};
 use serde::Deserialize;
@@ -126,10 +128,13 @@ pub(super) fn around_the_lab() -> Result<Tally> {
     let (directory, rootfs) = crate::demo::staged()?;
     for program in programs.iter().filter(|program| program.place == Place::AroundLab) {
         crate::progress::note(&program.name);
-        let mut command = program.command();
-        command.env("BULKHEAD_STAGE", &directory).env("BULKHEAD_ROOTFS", &rootfs);
-        command.env("BULKHEAD_XTASK", std::env::current_exe()?);
-        tally.add(counted(command.args(["--nocapture", "--test-threads=1"]), &program.name)?);
+        // These labs are always emulated.
+        tally.add(stubborn(&program.name, Accel::Tcg, || {
+            let mut command = program.command();
+            command.env("BULKHEAD_STAGE", &directory).env("BULKHEAD_ROOTFS", &rootfs);
+            command.env("BULKHEAD_XTASK", std::env::current_exe()?);
+            counted(command.args(["--nocapture", "--test-threads=1"]), &program.name)
+        })?);
     }
     Ok(tally)
 }

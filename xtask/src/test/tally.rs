@@ -16,6 +16,7 @@ pub(crate) struct Tally {
     pub(crate) skipped: u64,
     failures: Vec<String>,
     reasons: Vec<String>,
+    unstable: Vec<String>,
 }
 
 impl Tally {
@@ -26,6 +27,12 @@ impl Tally {
         self.skipped += more.skipped;
         self.failures.extend(more.failures);
         self.reasons.extend(more.reasons);
+        self.unstable.extend(more.unstable);
+    }
+
+    /// Remembers what failed in a first attempt, for the report.
+    pub(crate) fn unstable(&mut self, first: Self) {
+        self.unstable.extend(first.failures);
     }
 
     /// Counts one failure.
@@ -75,6 +82,9 @@ impl Tally {
         println!();
         for failure in &self.failures {
             println!("failed: {failure}");
+        }
+        for failure in &self.unstable {
+            println!("failed at first, on emulated processors: {failure}");
         }
         let mut reasons = self.reasons.clone();
         reasons.sort();
