@@ -61,6 +61,8 @@ fn from_dom0<D: Doorbell>(
     match message {
         ToFirewall::Client { port, client } => return set_client(core, port, client),
         ToFirewall::ForgetClient { port } => forget(core, port),
+        // Not understood yet.
+        ToFirewall::Rules { .. } | ToFirewall::GetRuleCounters { .. } => return Err(DropReason::Message),
         ToFirewall::GetCounters => send_counters(core, ports, dom0),
         ToFirewall::Ping { nonce } => tell(ports, dom0, &FromDomain::Pong { nonce }),
         ToFirewall::Stop => return Ok(Asked::Stop),

@@ -46,6 +46,8 @@ impl Supervisor {
                 let counters: Vec<_> = counters.iter().map(|(n, v)| (clean(n), *v)).collect();
                 self.counters_from_guest(name, &counters, more);
             }
+            // Nobody asked for them yet.
+            FromDomain::Rules { .. } | FromDomain::Decision(_) | FromDomain::RuleCounters { .. } => {}
             FromDomain::Pong { nonce } if nonce == runtime.run => {}
             FromDomain::Pong { .. } => self.fault(name, "it answered a ping that was not sent"),
             FromDomain::PeerFault { port, what } => {

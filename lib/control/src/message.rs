@@ -1,11 +1,13 @@
 //! The messages. A receiver treats every field as an allegation.
 
-use core::net::{Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
 
 /// Longest domain name in bytes.
 pub const NAME_LEN: usize = 31;
+/// Longest piece of compiled rules in bytes.
+pub const RULES_PIECE: usize = 3840;
 /// A domain's name.
 pub type Name = String<NAME_LEN>;
 /// A hardware address.
@@ -27,6 +29,27 @@ pub enum ToFirewall {
         /// Port of the link device.
         port: u8,
     },
+    /// A piece of a client's rules, compiled. Pieces come in order, without gaps, from offset 0; one of another
+    /// port or generation begins anew. With the last one the program is verified and put in force between two
+    /// bursts, or refused; either is answered by [`FromDomain::Rules`]. Until a client has rules nothing of it
+    /// passes.
+    Rules {
+        /// Port of the link device.
+        port: u8,
+        /// Names this set of rules; dom0 counts up.
+        generation: u32,
+        /// Length of the whole program in bytes.
+        total: u32,
+        /// Where this piece belongs.
+        offset: u32,
+        /// The piece.
+        bytes: Vec<u8, RULES_PIECE>,
+    },
+    /// Asks for [`FromDomain::RuleCounters`] of a client.
+    GetRuleCounters {
+        /// Port of the link device.
+        port: u8,
+    },
     /// Asks for [`FromDomain::Counters`].
     GetCounters,
     /// Asks for [`FromDomain::Pong`].
@@ -36,6 +59,40 @@ pub enum ToFirewall {
     },
     /// Asks for an orderly end.
     Stop,
+}
+
+/// What became of the first packet of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fate {
+    /// It passed.
+    Accepted,
+    /// It was dropped.
+    Dropped,
+    /// It was dropped and its sender was told.
+    Rejected,
+}
+
+/// A decision of a rule that says `log`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// Port of the link device: whose rules.
+    pub port: u8,
+    /// Which set of rules.
+    pub generation: u32,
+    /// The rule's number.
+    pub rule: u16,
+    /// What became of the packet.
+    pub fate: Fate,
+    /// Whether it was on its way to the client.
+    pub inward: bool,
+    /// Transport protocol (IANA number).
+    pub protocol: u8,
+    /// Source address, and port or 0.
+    pub source: (IpAddr, u16),
+    /// Destination address, and port or ICMP type.
+    pub destination: (IpAddr, u16),
+    /// Decisions since the last reported one that were not reported, for there were too many.
+    pub suppressed: u32,
 }
 
 /// A client domain as firewallvm serves it: one point-to-point Ethernet with one station on it.
@@ -171,6 +228,32 @@ pub enum FromDomain {
     Counters {
         /// Name and value.
         counters: Vec<(String<40>, u64), 32>,
+        /// Whether another message follows.
+        more: bool,
+    },
+    /// What became of a client's rules.
+    Rules {
+        /// Port of the link device.
+        port: u8,
+        /// Which set of rules.
+        generation: u32,
+        /// Why they were refused (the previous ones stay in force); `None`: they are in force.
+        refused: Option<String<64>>,
+    },
+    /// A decision of a rule that says `log`.
+    Decision(Decision),
+    /// How often each rule of a client decided since its rules were put in force, in order from `first`.
+    RuleCounters {
+        /// Port of the link device.
+        port: u8,
+        /// Which set of rules.
+        generation: u32,
+        /// Number of the first rule of this message.
+        first: u16,
+        /// Decisions per rule.
+        hits: Vec<u64, 128>,
+        /// What the final policy dropped.
+        no_rule: u64,
         /// Whether another message follows.
         more: bool,
     },

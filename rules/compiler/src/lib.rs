@@ -1,0 +1,4 @@
+//! Rules as text.
+//!
+//! Here: the language. Not here: files, sockets, what is in force.
+#![forbid(unsafe_code)]
