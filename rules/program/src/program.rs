@@ -82,7 +82,11 @@ impl Program {
     /// The rules with a rate or connection limit: number and limits.
     pub fn limited(&self) -> impl Iterator<Item = (u16, Option<crate::policy::Rate>, Option<u32>)> {
         (0..).zip(&self.policy.rules).filter_map(|(number, rule)| {
-            (rule.rate.is_some() || rule.connections.is_some()).then_some((number, rule.rate, rule.connections))
+            (rule.rate.is_some() || rule.connections.is_some()).then_some((
+                number,
+                rule.rate,
+                rule.connections,
+            ))
         })
     }
 
