@@ -5,15 +5,13 @@
 //! have already refused every packet whose source address belies it.
 
 use crate::{
-    dns::{self, Virtual},
+    dns::Virtual,
     flows::{
         ClientKey, Flow, Flows, NetKey,
-        tcp::{Direction, Segment, Tracker},
+        tcp::{Direction, Segment},
     },
-    nat,
     offload::Offload,
-    pmtu,
-    policy::{Decision, NewFlow},
+    opening, pmtu,
     state::{Common, Family},
     verdict::{DropReason, Translation, Verdict},
 };
@@ -177,7 +175,7 @@ pub fn outward<A: Translate>(
     let hint = packet.hint.filter(|flow| family.flows.get(*flow).is_some_and(|flow| flow.is_of_client(&key)));
     match hint.or_else(|| family.flows.find_client(&key)) {
         Some(flow) => known_outward(family, common, packet, flow),
-        None => new_outward(family, common, packet, &key),
+        None => opening::outward(family, common, packet, &key),
     }
     .unwrap_or_else(|verdict| verdict)
 }
@@ -196,50 +194,6 @@ fn known_outward<A: Translate>(
     track(flow, packet, Direction::Outward)?;
     Flows::touch(flow, common.now);
     Ok(Verdict::ToNet(A::plan(flow.outward(source))))
-}
-
-/// The first packet of a connection that a client opens.
-#[cold]
-#[inline(never)]
-fn new_outward<A: Translate>(
-    family: &mut Family<A>,
-    common: &mut Common,
-    packet: &Packet<'_>,
-    key: &ClientKey<A>,
-) -> Result<Verdict, Verdict> {
-    let client = common.client(key.link).ok_or(DropReason::LinkDown)?;
-    let remote = dns::resolve(family, key.destination, key.protocol, key.destination_port)?;
-    may_be_reached(family, common, remote)?;
-    let source = family.address.ok_or(Verdict::Answer(pmtu::no_route(packet.headers)))?;
-    let tracker = match &packet.headers.transport {
-        Transport::Tcp(t) if t.flags & (tcp::SYN | tcp::ACK | tcp::RST) == tcp::SYN => {
-            Tracker::open(&segment(t, packet))
-        }
-        Transport::Tcp(_) => return Err(DropReason::TcpNotSyn.into()),
-        _ => Tracker::default(),
-    };
-    let wanted =
-        NewFlow { client, destination: key.destination, protocol: key.protocol, port: key.destination_port };
-    if common.policy.judge(&wanted) == Decision::Reject {
-        return Err(Verdict::Answer(pmtu::prohibited(packet.headers)));
-    }
-    passes(packet, common.uplink.mtu)?;
-    family.flows.admit(key.link)?;
-    let nat_port = nat::choose(family, common, key, remote)?;
-    let flow = Flow::new(key, remote, nat_port, tracker);
-    family.flows.insert(flow, common.now)?;
-    Ok(Verdict::ToNet(A::plan(flow.outward(source))))
-}
-
-/// Whether packets are forwarded to an address at all.
-fn may_be_reached<A: Translate>(family: &Family<A>, common: &Common, remote: A) -> Result<(), DropReason> {
-    if remote.is_internal() || common.all_clients().any(|client| A::is_on_link(remote, client)) {
-        return Err(DropReason::Isolation);
-    }
-    if remote.is_bad_destination() || family.address == Some(remote) {
-        return Err(DropReason::Destination);
-    }
-    Ok(())
 }
 
 /// A packet of the network, on its way in.
@@ -267,8 +221,11 @@ fn known_inward<A: Translate>(
 }
 
 /// Whether a client's packet has a hop left and fits the uplink.
+///
+/// # Errors
+/// What becomes of it instead.
 #[inline]
-fn passes(packet: &Packet<'_>, mtu: u16) -> Result<(), Verdict> {
+pub fn passes(packet: &Packet<'_>, mtu: u16) -> Result<(), Verdict> {
     if packet.headers.hop_limit() <= 1 {
         return Err(pmtu::out_of_hops(packet.headers));
     }
@@ -299,7 +256,7 @@ fn track<A>(flow: &mut Flow<A>, packet: &Packet<'_>, direction: Direction) -> Re
 
 /// The segment as the tracker sees it.
 #[inline]
-fn segment<'h>(tcp: &'h Tcp, packet: &Packet<'_>) -> Segment<'h> {
+pub fn segment<'h>(tcp: &'h Tcp, packet: &Packet<'_>) -> Segment<'h> {
     let headers = packet.headers;
     let scale = if tcp.flags & tcp::SYN == 0 {
         None

@@ -1,9 +1,9 @@
 //! The firewallvm domain as a host-testable library: policy, connections, address translation.
 //!
 //! Begin with `decide`. A packet's walk: [`firewall`] (the loop) → [`from_client`] or [`from_net`] → [`decide`] →
-//! [`flows`], [`policy`], [`nat`] → [`to_net`] or [`to_client`]. What the firewall itself says to a client is in
-//! [`arp`], [`nd`], [`dhcp`], [`pmtu`] and [`answer`]. Not here: any device, any machine (that is `main.rs` with
-//! `rt`), the form of packets (crate `packet`).
+//! [`flows`] → for a first packet [`opening`], [`policy`], [`nat`] → [`to_net`] or [`to_client`]. What the firewall
+//! itself says to a client is in [`arp`], [`nd`], [`dhcp`], [`pmtu`] and [`answer`]. Not here: any device, any
+//! machine (that is `main.rs` with `rt`), the form of packets (crate `packet`).
 //!
 //! No ALGs: nothing in a payload ever opens anything.
 #![cfg_attr(not(test), no_std)]
@@ -33,6 +33,7 @@ pub mod hash;
 pub mod nat;
 pub mod nd;
 pub mod offload;
+pub mod opening;
 pub mod pmtu;
 pub mod policy;
 pub mod ports;

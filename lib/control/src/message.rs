@@ -15,6 +15,7 @@ pub type Mac = [u8; 6];
 
 /// From dom0 to firewallvm.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "a domain has no allocator to box with; one message at a time")]
 pub enum ToFirewall {
     /// A client stands behind this port of the link device. Before this message nothing that arrives on
     /// the port is looked at. A second message for the same port replaces the first.
