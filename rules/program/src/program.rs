@@ -2,7 +2,7 @@
 
 use crate::{
     assemble::MAGIC,
-    policy::{Policy, Ports, Protocols, Rule, Target},
+    policy::{Action, Policy, Ports, Protocols, Rule, Target},
     question::{Gate, Judgement, Peer, Question, Transport},
 };
 use core::net::IpAddr;
@@ -86,6 +86,17 @@ impl Program {
                 number,
                 rule.rate,
                 rule.connections,
+            ))
+        })
+    }
+
+    /// The rules that forward ports: number, transport protocols, ports of the uplink's address.
+    pub fn forwards(&self) -> impl Iterator<Item = (u16, Protocols, Ports)> {
+        (0..).zip(&self.policy.rules).filter_map(|(number, rule)| {
+            matches!(rule.action, Action::Forward { .. }).then_some((
+                number,
+                rule.protocols,
+                rule.destination_ports,
             ))
         })
     }
