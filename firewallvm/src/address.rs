@@ -1,6 +1,9 @@
 //! Which addresses are whose: our own, the clients', and those that nobody may send from or to.
 
-use crate::client::Client;
+use crate::{
+    client::Client,
+    hash::{Sip, Universal},
+};
 use core::net::{Ipv4Addr, Ipv6Addr};
 use packet::ethernet::Mac;
 
@@ -32,16 +35,15 @@ pub trait Address: Copy + Eq + core::fmt::Debug + 'static {
     /// Whether the address is on a client's link: the client's or ours.
     fn is_on_link(self, client: &Client) -> bool;
 
-    /// Feeds two addresses to a hash.
-    fn hash_pair(sip: crate::hash::Sip, a: Self, b: Self) -> crate::hash::Sip;
+    /// Hashes two addresses and a word.
+    fn hash_pair(function: &Universal, a: Self, b: Self, last: u64) -> u64;
 
-    /// Bytes that [`Self::hash_pair`] feeds.
-    const PAIR_LEN: u64;
+    /// Feeds the address to a pseudo-random function.
+    fn feed(self, sip: Sip) -> Sip;
 }
 
 impl Address for Ipv4Addr {
     const UNSPECIFIED: Self = Self::UNSPECIFIED;
-    const PAIR_LEN: u64 = 8;
 
     fn is_internal(self) -> bool {
         // 10.137.0.0/16 (clients) and 10.139.1.0/24 (virtual servers).
@@ -64,14 +66,18 @@ impl Address for Ipv4Addr {
     }
 
     #[inline]
-    fn hash_pair(sip: crate::hash::Sip, a: Self, b: Self) -> crate::hash::Sip {
-        sip.word(u64::from(a.to_bits()) | u64::from(b.to_bits()) << 32)
+    fn hash_pair(function: &Universal, a: Self, b: Self, last: u64) -> u64 {
+        let [a, b] = [a, b].map(|address| u64::from(u32::from_le_bytes(address.octets())));
+        function.pair(a | b << 32, last)
+    }
+
+    fn feed(self, sip: Sip) -> Sip {
+        sip.word(u64::from(self.to_bits()))
     }
 }
 
 impl Address for Ipv6Addr {
     const UNSPECIFIED: Self = Self::UNSPECIFIED;
-    const PAIR_LEN: u64 = 32;
 
     fn is_internal(self) -> bool {
         matches!(self.segments(), [0xfd09, 0x24ef, 0x4179, ..])
@@ -95,19 +101,22 @@ impl Address for Ipv6Addr {
     }
 
     #[inline]
-    fn hash_pair(sip: crate::hash::Sip, a: Self, b: Self) -> crate::hash::Sip {
-        [a, b].into_iter().fold(sip, |sip, address| {
-            let (low, high) = halves(address.to_bits());
-            sip.word(low).word(high)
-        })
+    fn hash_pair(function: &Universal, a: Self, b: Self, last: u64) -> u64 {
+        let ([a0, a1], [b0, b1]) = (halves(a), halves(b));
+        function.five([a0, a1, b0, b1, last])
+    }
+
+    fn feed(self, sip: Sip) -> Sip {
+        let [low, high] = halves(self);
+        sip.word(low).word(high)
     }
 }
 
-/// The halves of a 128-bit number, the low one first.
+/// An address as two numbers.
 #[inline]
-fn halves(number: u128) -> (u64, u64) {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = number.to_le_bytes();
-    (u64::from_le_bytes([a, b, c, d, e, f, g, h]), u64::from_le_bytes([i, j, k, l, m, n, o, p]))
+const fn halves(address: Ipv6Addr) -> [u64; 2] {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address.octets();
+    [u64::from_le_bytes([a, b, c, d, e, f, g, h]), u64::from_le_bytes([i, j, k, l, m, n, o, p])]
 }
 
 /// The /64 that an address is in.

@@ -77,7 +77,8 @@ fn set_client(core: &mut Core, port: u8, described: control::message::Client) ->
         log::warn!("client on port {port}: description refused");
         return Err(DropReason::Message);
     };
-    if usize::from(port) >= PORTS {
+    // Port 0 is dom0's; flows call the uplink by that number.
+    if usize::from(port) >= PORTS || port == crate::flows::UPLINK {
         return Err(DropReason::Message);
     }
     let same = core
@@ -109,8 +110,8 @@ fn forget(core: &mut Core, port: u8) {
     if let Some(place) = core.common.clients.get_mut(usize::from(port)) {
         *place = None;
     }
-    core.v4.flows.remove_link(port);
-    core.v6.flows.remove_link(port);
+    core.v4.flows.remove_link(port, |_| {});
+    core.v6.flows.remove_link(port, |_| {});
     core.fragments.close(port);
 }
 

@@ -7,7 +7,7 @@
 use crate::{
     dns::Virtual,
     flows::{
-        ClientKey, Flow, Flows, NetKey,
+        ClientKey, Flow, Key, UPLINK,
         tcp::{Direction, Segment},
     },
     offload::Offload,
@@ -106,14 +106,14 @@ impl Translate for Ipv6Addr {
 }
 
 /// What tells the packet's connection apart; `None` for what belongs to no connection: errors, other ICMP types,
-/// fragments, an echo that goes the wrong way.
+/// fragments, an echo request of the network.
 #[inline]
 #[must_use]
 pub fn tuple<A: Translate>(headers: &Headers, direction: Direction) -> Option<Tuple<A>> {
     let (source, destination) = A::of(&headers.network)?;
     let echo = |kind: u8, code: u8, [request, reply]: [u8; 2], identifier| match direction {
         Direction::Outward if (kind, code) == (request, 0) => Some((identifier, 0)),
-        Direction::Inward if (kind, code) == (reply, 0) => Some((0, identifier)),
+        _ if (kind, code) == (reply, 0) => Some((0, identifier)),
         _ => None,
     };
     let (protocol, (source_port, destination_port)) = match &headers.transport {
@@ -133,7 +133,28 @@ pub fn tuple<A: Translate>(headers: &Headers, direction: Direction) -> Option<Tu
 }
 
 impl<A: Translate> Tuple<A> {
-    /// The key under which a client's packet is looked up.
+    /// The key under which the packet is looked up when it came from a client.
+    #[inline]
+    #[must_use]
+    pub const fn on_link(&self, link: u8) -> Key<A> {
+        Key {
+            source: self.ends.source,
+            destination: self.ends.destination,
+            source_port: self.ends.source_port,
+            destination_port: self.ends.destination_port,
+            protocol: self.protocol,
+            link,
+        }
+    }
+
+    /// The key under which the packet is looked up when it came from the uplink.
+    #[inline]
+    #[must_use]
+    pub const fn on_uplink(&self) -> Key<A> {
+        Key { destination: A::UNSPECIFIED, ..self.on_link(UPLINK) }
+    }
+
+    /// The connection that a client may open with this packet.
     #[inline]
     #[must_use]
     pub const fn client_key(&self, link: u8) -> ClientKey<A> {
@@ -144,18 +165,6 @@ impl<A: Translate> Tuple<A> {
             destination_port: self.ends.destination_port,
             protocol: self.protocol,
             link,
-        }
-    }
-
-    /// The key under which the network's packet is looked up.
-    #[inline]
-    #[must_use]
-    pub const fn net_key(&self) -> NetKey<A> {
-        NetKey {
-            remote: self.ends.source,
-            remote_port: self.ends.source_port,
-            nat_port: self.ends.destination_port,
-            protocol: self.protocol,
         }
     }
 }
@@ -171,16 +180,45 @@ pub fn outward<A: Translate>(
     let Some(tuple) = tuple::<A>(packet.headers, Direction::Outward) else {
         return DropReason::IcmpType.into();
     };
-    let key = tuple.client_key(link);
-    let hint = packet.hint.filter(|flow| family.flows.get(*flow).is_some_and(|flow| flow.is_of_client(&key)));
-    match hint.or_else(|| family.flows.find_client(&key)) {
-        Some(flow) => known_outward(family, common, packet, flow),
-        None => opening::outward(family, common, packet, &key),
+    match known(family, common, &tuple.on_link(link), packet.hint) {
+        // An echo reply belongs to who was asked, a request to who asks.
+        Some((_, direction)) if echo_goes(packet.headers).is_some_and(|way| way != direction) => {
+            Err(DropReason::IcmpType.into())
+        }
+        Some((flow, Direction::Outward)) => known_outward(family, common, packet, flow),
+        Some((flow, Direction::Inward)) => known_inward(family, common, packet, flow),
+        None if echo_goes(packet.headers) == Some(Direction::Inward) => Err(DropReason::IcmpType.into()),
+        None => opening::outward(family, common, packet, &tuple.client_key(link)),
     }
     .unwrap_or_else(|verdict| verdict)
 }
 
-/// The next packet of a client's connection.
+/// For an echo: the way in which its flow is passed.
+#[inline]
+const fn echo_goes(headers: &Headers) -> Option<Direction> {
+    match &headers.transport {
+        Transport::Icmp(message) if message.kind == icmp::ECHO_REPLY => Some(Direction::Inward),
+        Transport::Icmpv6(message) if message.kind == icmpv6::ECHO_REPLY => Some(Direction::Inward),
+        Transport::Icmp(_) | Transport::Icmpv6(_) => Some(Direction::Outward),
+        _ => None,
+    }
+}
+
+/// The flow that a packet belongs to, judged by the rules in force, and which way the packet goes.
+#[inline]
+fn known<A: Translate>(
+    family: &mut Family<A>,
+    common: &mut Common,
+    key: &Key<A>,
+    hint: Option<u32>,
+) -> Option<(u32, Direction)> {
+    let hinted = hint.and_then(|flow| Some((flow, family.flows.get(flow)?.side(key)?)));
+    let (flow, direction) = hinted.or_else(|| family.flows.find(key))?;
+    let current = family.flows.get(flow).is_some_and(|flow| flow.generation == common.generation);
+    (current || opening::rejudge(family, common, flow)).then_some((flow, direction))
+}
+
+/// The next packet of a connection, to its far side.
 #[inline]
 fn known_outward<A: Translate>(
     family: &mut Family<A>,
@@ -188,35 +226,45 @@ fn known_outward<A: Translate>(
     packet: &Packet<'_>,
     flow: u32,
 ) -> Result<Verdict, Verdict> {
-    let source = family.address.ok_or(DropReason::NoUplink)?;
     let flow = family.flows.get_mut(flow).ok_or(DropReason::Internal)?;
+    if flow.peer != UPLINK {
+        passes(packet, common.client(flow.peer).ok_or(DropReason::LinkDown)?.mtu)?;
+        track(flow, packet, Direction::Outward)?;
+        flow.touch(common.now);
+        return Ok(Verdict::ToClient(flow.peer, A::plan(flow.outward(flow.client))));
+    }
+    let source = family.address.ok_or(DropReason::NoUplink)?;
     passes(packet, common.uplink.mtu)?;
     track(flow, packet, Direction::Outward)?;
-    Flows::touch(flow, common.now);
+    flow.touch(common.now);
     Ok(Verdict::ToNet(A::plan(flow.outward(source))))
 }
 
 /// A packet of the network, on its way in.
 #[inline]
-pub fn inward<A: Translate>(family: &mut Family<A>, common: &Common, packet: &Packet<'_>) -> Verdict {
-    known_inward(family, common, packet).unwrap_or_else(|verdict| verdict)
+pub fn inward<A: Translate>(family: &mut Family<A>, common: &mut Common, packet: &Packet<'_>) -> Verdict {
+    let Some(tuple) = tuple::<A>(packet.headers, Direction::Inward) else {
+        return DropReason::IcmpType.into();
+    };
+    match known(family, common, &tuple.on_uplink(), packet.hint) {
+        Some((flow, _)) => known_inward(family, common, packet, flow).unwrap_or_else(|verdict| verdict),
+        None => DropReason::NoFlow.into(),
+    }
 }
 
+/// The next packet of a connection, to its client.
 #[inline]
 fn known_inward<A: Translate>(
     family: &mut Family<A>,
     common: &Common,
     packet: &Packet<'_>,
+    flow: u32,
 ) -> Result<Verdict, Verdict> {
-    let tuple = tuple::<A>(packet.headers, Direction::Inward).ok_or(DropReason::IcmpType)?;
-    let key = tuple.net_key();
-    let hint = packet.hint.filter(|flow| family.flows.get(*flow).is_some_and(|flow| flow.is_of_net(&key)));
-    let flow = hint.or_else(|| family.flows.find_net(&key)).ok_or(DropReason::NoFlow)?;
     let flow = family.flows.get_mut(flow).ok_or(DropReason::Internal)?;
     let client = common.client(flow.link).ok_or(DropReason::LinkDown)?;
-    passes_inward(packet, client.mtu)?;
+    if flow.peer == UPLINK { passes_inward(packet, client.mtu) } else { passes(packet, client.mtu) }?;
     track(flow, packet, Direction::Inward)?;
-    Flows::touch(flow, common.now);
+    flow.touch(common.now);
     Ok(Verdict::ToClient(flow.link, A::plan(flow.inward())))
 }
 

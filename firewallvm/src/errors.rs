@@ -3,7 +3,7 @@
 
 use crate::{
     decide::{Packet, Translate},
-    flows::{ClientKey, Flow, NetKey, tcp::Direction},
+    flows::{Flow, Key, NetKey, UPLINK, tcp::Direction},
     pmtu::{MIN_MTU_V4, MIN_MTU_V6},
     state::{Common, Family},
     verdict::{DropReason, Verdict},
@@ -84,13 +84,25 @@ fn inner_outward<A: Quote>(family: &Family<A>, packet: &Packet<'_>, link: u8) ->
     }
     let (client_port, destination_port) =
         ours_and_theirs(&quoted, quoted.destination_port, quoted.source_port);
-    let protocol = quoted.protocol;
-    let key = ClientKey { client: source, destination, client_port, destination_port, protocol, link };
-    let flow = family.flows.find_client(&key).and_then(|flow| family.flows.get(flow));
-    let flow = flow.ok_or(DropReason::IcmpQuote)?;
-    in_flight(flow, &quoted, Direction::Inward)?;
-    let uplink = family.address.ok_or(DropReason::NoUplink)?;
-    Ok(Verdict::ToNet(A::plan_error((uplink, flow.remote), reversed(flow.outward(uplink)))))
+    let (protocol, source_port) = (quoted.protocol, client_port);
+    let key = Key { source, destination, source_port, destination_port, protocol, link };
+    let (flow, direction) = family.flows.find(&key).ok_or(DropReason::IcmpQuote)?;
+    let flow = family.flows.get(flow).ok_or(DropReason::Internal)?;
+    in_flight(flow, &quoted, direction.reversed())?;
+    match direction {
+        Direction::Outward if flow.peer == UPLINK => {
+            let uplink = family.address.ok_or(DropReason::NoUplink)?;
+            Ok(Verdict::ToNet(A::plan_error((uplink, flow.remote), reversed(flow.outward(uplink)))))
+        }
+        Direction::Outward => {
+            let ends = reversed(flow.outward(flow.client));
+            Ok(Verdict::ToClient(flow.peer, A::plan_error((flow.client, flow.remote), ends)))
+        }
+        Direction::Inward => {
+            let ends = reversed(flow.inward());
+            Ok(Verdict::ToClient(flow.link, A::plan_error((flow.destination, flow.client), ends)))
+        }
+    }
 }
 
 /// The quoted packet went the other way.

@@ -357,17 +357,17 @@ fn hash(core: &Core, headers: &Headers, port: u8, role: Role) -> Option<u64> {
     match &headers.network {
         Network::V4(_) => {
             let tuple: Tuple<Ipv4Addr> = decide::tuple(headers, direction)?;
-            Some(match direction {
-                Direction::Outward => core.v4.flows.client_hash(&tuple.client_key(port)),
-                Direction::Inward => core.v4.flows.net_hash(&tuple.net_key()),
-            })
+            Some(core.v4.flows.hash(&match direction {
+                Direction::Outward => tuple.on_link(port),
+                Direction::Inward => tuple.on_uplink(),
+            }))
         }
         Network::V6(_) => {
             let tuple: Tuple<Ipv6Addr> = decide::tuple(headers, direction)?;
-            Some(match direction {
-                Direction::Outward => core.v6.flows.client_hash(&tuple.client_key(port)),
-                Direction::Inward => core.v6.flows.net_hash(&tuple.net_key()),
-            })
+            Some(core.v6.flows.hash(&match direction {
+                Direction::Outward => tuple.on_link(port),
+                Direction::Inward => tuple.on_uplink(),
+            }))
         }
     }
 }
@@ -395,7 +395,9 @@ impl<D: Doorbell> Carrier<'_, D> {
         let headers = &received.headers;
         match received.kind {
             Ok(headers::Kind::Ip) => {
-                let offload = Offload::check(&received.meta, headers)?;
+                let mut offload = Offload::check(&received.meta, headers)?;
+                // What a client says about a checksum is believed by nobody.
+                offload.verified &= self.role == Role::Upstream;
                 let mut leaving = Leaving { frame: bytes, headers, offload };
                 match self.judge(&leaving, Origin::Whole, received.hint) {
                     Verdict::Complete => self.datagram(),
@@ -425,11 +427,7 @@ impl<D: Doorbell> Carrier<'_, D> {
     #[inline]
     fn judge(&mut self, leaving: &Leaving<'_>, origin: Origin, hint: Option<u32>) -> Verdict {
         let Leaving { frame, headers, offload } = leaving;
-        let offload = match self.role {
-            Role::Downstream => Offload { verified: false, ..*offload },
-            _ => *offload,
-        };
-        let packet = Packet { frame, headers, offload, origin, hint };
+        let packet = Packet { frame, headers, offload: *offload, origin, hint };
         match self.role {
             Role::Downstream => from_client::judge(self.core, &packet, self.port),
             _ => from_net::judge(self.core, &packet, self.port),
@@ -440,11 +438,7 @@ impl<D: Doorbell> Carrier<'_, D> {
     fn carry_out(&mut self, leaving: &mut Leaving<'_>, verdict: Verdict) -> Result<(), DropReason> {
         let Self { core, ports, out, port, role } = self;
         match verdict {
-            Verdict::ToNet(translation) => {
-                // What a client says about a checksum is believed by nobody.
-                leaving.offload.verified = false;
-                to_net::send(ports, core, leaving, &translation)
-            }
+            Verdict::ToNet(translation) => to_net::send(ports, core, leaving, &translation),
             Verdict::ToClient(to, translation) => to_client::send(ports, core, leaving, (to, &translation)),
             Verdict::Answer(answer) if *role == Role::Downstream => {
                 answer::client(ports, core, leaving, (*port, answer), out)

@@ -5,18 +5,19 @@
 //! evict another's flow, and a full table refuses new flows instead of dropping old ones. Expiry is a wheel of
 //! one-second slots: a packet only writes its flow's deadline, the wheel finds out when it gets there.
 
+mod entry;
 mod index;
 pub mod tcp;
 
 use crate::{
     address::Address,
-    hash::{Key, Sip},
+    hash::{self, Universal},
     verdict::DropReason,
 };
 use alloc::vec::Vec;
+pub use entry::{ClientKey, Flow, Key, NO_RULE, NetKey, UPLINK};
 use index::Index;
-use packet::rewrite::Endpoints;
-use tcp::{State, Tracker};
+use tcp::{Direction, Tracker};
 
 /// Ports of the link device.
 pub const PORTS: usize = abi::link_device::MAX_PORTS;
@@ -29,185 +30,19 @@ const NONE: u32 = u32::MAX;
 /// Flows looked at by the wheel per call.
 const WHEEL_BUDGET: usize = 64;
 
-/// A connection as its client sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClientKey<A> {
-    /// The client's address.
-    pub client: A,
-    /// The address that the client sends to.
-    pub destination: A,
-    /// The client's port or echo identifier.
-    pub client_port: u16,
-    /// The destination's port; 0 for an echo.
-    pub destination_port: u16,
-    /// Transport protocol.
-    pub protocol: u8,
-    /// Port of the link device that the client is on.
-    pub link: u8,
-}
-
-/// A connection as the network sees it; our own address is the uplink's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NetKey<A> {
-    /// The remote address.
-    pub remote: A,
-    /// The remote port; 0 for an echo.
-    pub remote_port: u16,
-    /// Our port or echo identifier.
-    pub nat_port: u16,
-    /// Transport protocol.
-    pub protocol: u8,
-}
-
-/// A connection.
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-pub struct Flow<A> {
-    /// The client's address.
-    pub client: A,
-    /// The address that the client sends to.
-    pub destination: A,
-    /// The address that it is sent to: another one for virtual name servers.
-    pub remote: A,
-    /// The client's port or echo identifier.
-    pub client_port: u16,
-    /// The destination's port, on both sides; 0 for an echo.
-    pub remote_port: u16,
-    /// Our port or echo identifier on the uplink.
-    pub nat_port: u16,
-    /// Transport protocol.
-    pub protocol: u8,
-    /// Port of the link device that the client is on.
-    pub link: u8,
-    /// State and windows.
-    pub tracker: Tracker,
-    /// Second at which it expires.
-    expires: u32,
-    /// Neighbours in the wheel's slot, or the next free entry.
-    next: u32,
-    previous: u32,
-    /// Slot of the wheel.
-    slot: u8,
-    live: bool,
-}
-
-const _: () = {
-    assert!(SLOTS == SLOT_SECONDS as usize);
-    assert!(size_of::<Flow<core::net::Ipv4Addr>>() <= 64);
-    assert!(size_of::<Flow<core::net::Ipv6Addr>>() <= 128);
-};
-
 /// An entry on its own cache lines.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
 struct Entry<A>(Flow<A>);
 
-impl<A: Address> Flow<A> {
-    /// A flow that begins now.
-    #[must_use]
-    pub fn new(key: &ClientKey<A>, remote: A, nat_port: u16, tracker: Tracker) -> Self {
-        Self {
-            client: key.client,
-            destination: key.destination,
-            remote,
-            client_port: key.client_port,
-            remote_port: key.destination_port,
-            nat_port,
-            protocol: key.protocol,
-            link: key.link,
-            tracker,
-            expires: 0,
-            next: NONE,
-            previous: NONE,
-            slot: 0,
-            live: true,
-        }
-    }
-
-    const fn client_key(&self) -> ClientKey<A> {
-        ClientKey {
-            client: self.client,
-            destination: self.destination,
-            client_port: self.client_port,
-            destination_port: self.remote_port,
-            protocol: self.protocol,
-            link: self.link,
-        }
-    }
-
-    const fn net_key(&self) -> NetKey<A> {
-        NetKey {
-            remote: self.remote,
-            remote_port: self.remote_port,
-            nat_port: self.nat_port,
-            protocol: self.protocol,
-        }
-    }
-
-    /// Addresses and ports of a packet to the network; `uplink` is our address there.
-    #[inline]
-    #[must_use]
-    pub const fn outward(&self, uplink: A) -> Endpoints<A> {
-        Endpoints {
-            source: uplink,
-            destination: self.remote,
-            source_port: self.nat_port,
-            destination_port: self.remote_port,
-        }
-    }
-
-    /// Addresses and ports of a packet to the client.
-    #[inline]
-    #[must_use]
-    pub const fn inward(&self) -> Endpoints<A> {
-        Endpoints {
-            source: self.destination,
-            destination: self.client,
-            source_port: self.remote_port,
-            destination_port: self.client_port,
-        }
-    }
-
-    /// Whether this is the connection that the client means.
-    #[inline]
-    #[must_use]
-    pub fn is_of_client(&self, key: &ClientKey<A>) -> bool {
-        self.live & (self.client_key() == *key)
-    }
-
-    /// Whether this is the connection that the network means.
-    #[inline]
-    #[must_use]
-    pub fn is_of_net(&self, key: &NetKey<A>) -> bool {
-        self.live & (self.net_key() == *key)
-    }
-
-    /// Seconds without a packet after which it is forgotten.
-    #[inline]
-    #[must_use]
-    pub const fn timeout(&self) -> u32 {
-        match (self.tracker.state(), self.protocol, self.remote_port) {
-            // RFC 4787 REQ-5 allows less than two minutes for well-known ports: a name server answers at once.
-            (_, packet::ipv4::UDP, crate::address::DNS_PORT) => 30,
-            (State::New, packet::ipv4::UDP, _) => 120,
-            (State::Replied, packet::ipv4::UDP, _) => 300,
-            // RFC 5508 REQ-2.
-            (State::New | State::Replied, ..) => 60,
-            // RFC 5382 REQ-5.
-            (State::Established, ..) => 7440,
-            (State::SynSent, ..) => 120,
-            (State::SynReceived | State::HalfClosed | State::Closing, ..) => 240,
-            (State::Reset, ..) => 10,
-        }
-    }
-}
+const _: () = assert!(SLOTS == SLOT_SECONDS as usize);
 
 /// The table of one address family.
 #[derive(Debug)]
 pub struct Flows<A> {
     entries: Vec<Entry<A>>,
     index: Index,
-    key: Key,
+    function: Universal,
     free: u32,
     used: u32,
     per_link: [u32; PORTS],
@@ -223,7 +58,7 @@ pub struct Flows<A> {
 impl<A: Address> Flows<A> {
     /// An empty table for `capacity` flows; `None` when there is no memory for it.
     #[must_use]
-    pub fn new(capacity: u32, key: Key) -> Option<Self> {
+    pub fn new(capacity: u32, key: hash::Key) -> Option<Self> {
         let count = usize::try_from(capacity).ok()?;
         let blank = ClientKey {
             client: A::UNSPECIFIED,
@@ -233,7 +68,8 @@ impl<A: Address> Flows<A> {
             protocol: 0,
             link: 0,
         };
-        let empty = Flow { live: false, ..Flow::new(&blank, A::UNSPECIFIED, 0, Tracker::default()) };
+        let mut empty = Flow::new(&blank, A::UNSPECIFIED, 0, Tracker::default());
+        empty.tracker.end();
         let mut entries = Vec::new();
         entries.try_reserve_exact(count).ok()?;
         entries.extend(
@@ -243,7 +79,7 @@ impl<A: Address> Flows<A> {
         Some(Self {
             entries,
             index: Index::new(count * 2)?,
-            key,
+            function: Universal::new(key),
             free: if capacity == 0 { NONE } else { 0 },
             used: 0,
             per_link: [0; PORTS],
@@ -314,19 +150,28 @@ impl<A: Address> Flows<A> {
         self.entries.get_mut(flow as usize).map(|entry| &mut entry.0)
     }
 
+    /// The connection that a packet with this key belongs to, and which way the packet goes.
+    #[inline]
+    #[must_use]
+    pub fn find(&self, key: &Key<A>) -> Option<(u32, Direction)> {
+        let is_it = |flow| self.get(flow).is_some_and(|flow| flow.side(key).is_some());
+        let flow = self.index.find(self.hash(key), is_it)?;
+        Some((flow, self.get(flow)?.side(key)?))
+    }
+
     /// Looks a connection up by what its client sends.
     #[inline]
     #[must_use]
     pub fn find_client(&self, key: &ClientKey<A>) -> Option<u32> {
-        self.index
-            .find(self.client_hash(key), |flow| self.get(flow).is_some_and(|flow| flow.is_of_client(key)))
+        let (flow, direction) = self.find(&(*key).into())?;
+        (direction == Direction::Outward).then_some(flow)
     }
 
     /// Looks a connection up by what the network sends.
     #[inline]
     #[must_use]
     pub fn find_net(&self, key: &NetKey<A>) -> Option<u32> {
-        self.index.find(self.net_hash(key), |flow| self.get(flow).is_some_and(|flow| flow.is_of_net(key)))
+        Some(self.find(&(*key).into())?.0)
     }
 
     /// A flow that has this hash, not compared with its key; to be used as a hint.
@@ -373,17 +218,17 @@ impl<A: Address> Flows<A> {
     /// [`DropReason::FlowsFull`].
     pub fn insert(&mut self, flow: Flow<A>, now: u32) -> Result<u32, DropReason> {
         let (number, link) = (self.free, flow.link);
-        let (client, net) = (self.client_hash(&flow.client_key()), self.net_hash(&flow.net_key()));
+        let (near, far) = (self.hash(&flow.near_key()), self.hash(&flow.far_key()));
         let entry = self.get_mut(number).ok_or(DropReason::FlowsFull)?;
         let next_free = entry.next;
         let timeout = flow.timeout();
         *entry = Flow { expires: now.saturating_add(timeout), ..flow };
-        if !self.index.insert(client, number) {
+        if !self.index.insert(near, number) {
             self.give_back(number, next_free);
             return Err(DropReason::FlowsFull);
         }
-        if !self.index.insert(net, number) {
-            self.index.remove(client, number);
+        if !self.index.insert(far, number) {
+            self.index.remove(near, number);
             self.give_back(number, next_free);
             return Err(DropReason::FlowsFull);
         }
@@ -401,17 +246,17 @@ impl<A: Address> Flows<A> {
     /// Undoes what [`Self::insert`] did to the entry.
     fn give_back(&mut self, number: u32, next: u32) {
         if let Some(entry) = self.get_mut(number) {
-            entry.live = false;
+            entry.tracker.end();
             entry.next = next;
         }
     }
 
-    /// Forgets a flow.
-    pub fn remove(&mut self, number: u32) {
-        let Some(flow) = self.get(number).copied().filter(|flow| flow.live) else { return };
+    /// Forgets a flow, and gives what it was.
+    pub fn remove(&mut self, number: u32) -> Option<Flow<A>> {
+        let flow = self.get(number).copied().filter(Flow::is_live)?;
         self.unlink(number);
-        self.index.remove(self.client_hash(&flow.client_key()), number);
-        self.index.remove(self.net_hash(&flow.net_key()), number);
+        self.index.remove(self.hash(&flow.near_key()), number);
+        self.index.remove(self.hash(&flow.far_key()), number);
         self.give_back(number, self.free);
         self.free = number;
         self.used -= 1;
@@ -420,33 +265,32 @@ impl<A: Address> Flows<A> {
             *count -= 1;
             self.borrowed -= u32::from(*count >= guaranteed);
         }
+        Some(flow)
     }
 
-    /// Forgets the flows of one client. Looks at every entry: for control messages only.
-    pub fn remove_link(&mut self, link: u8) {
+    /// Forgets the flows that a client has a part in, and tells of each. Looks at every entry: for control messages
+    /// only.
+    pub fn remove_link(&mut self, link: u8, mut removed: impl FnMut(&Flow<A>)) {
         for number in 0..self.capacity() {
-            if self.get(number).is_some_and(|flow| flow.live && flow.link == link) {
-                self.remove(number);
+            let of_link = |flow: &Flow<A>| flow.link == link || (link != UPLINK && flow.peer == link);
+            if self.get(number).is_some_and(|flow| flow.is_live() && of_link(flow)) {
+                self.remove(number).iter().for_each(&mut removed);
             }
         }
     }
 
-    /// Forgets everything.
-    pub fn clear(&mut self) {
+    /// Forgets everything but what is between clients, and tells of each flow.
+    pub fn remove_uplink(&mut self, mut removed: impl FnMut(&Flow<A>)) {
         for number in 0..self.capacity() {
-            self.remove(number);
+            if self.get(number).is_some_and(|flow| flow.is_live() && flow.peer == UPLINK) {
+                self.remove(number).iter().for_each(&mut removed);
+            }
         }
-        self.index.clear();
     }
 
-    /// Notes that a packet of this flow passed.
-    #[inline]
-    pub fn touch(flow: &mut Flow<A>, now: u32) {
-        flow.expires = now.saturating_add(flow.timeout());
-    }
-
-    /// Turns the wheel up to `now`, or as far as the budget for one call goes; `true` when it got there.
-    pub fn expire(&mut self, now: u32) -> bool {
+    /// Turns the wheel up to `now`, or as far as the budget for one call goes; `true` when it got there. Tells of each
+    /// flow that it forgets.
+    pub fn expire(&mut self, now: u32, mut removed: impl FnMut(&Flow<A>)) -> bool {
         if self.used == 0 {
             self.turned = now;
             return true;
@@ -462,7 +306,7 @@ impl<A: Address> Flows<A> {
                 }
                 budget -= 1;
                 if self.get(number).is_none_or(|flow| flow.expires <= now) {
-                    self.remove(number);
+                    self.remove(number).iter().for_each(&mut removed);
                 } else {
                     self.unlink(number);
                     self.link(number, now);
@@ -520,27 +364,11 @@ impl<A: Address> Flows<A> {
         }
     }
 
-    /// The hash under which a client's packet is looked up.
+    /// The hash under which a packet's flow is looked up.
     #[inline]
     #[must_use]
-    pub fn client_hash(&self, key: &ClientKey<A>) -> u64 {
-        let ports = [key.client_port, key.destination_port];
-        self.hash(key.client, key.destination, ports, [key.protocol, key.link, 0])
-    }
-
-    /// The hash under which the network's packet is looked up.
-    #[inline]
-    #[must_use]
-    pub fn net_hash(&self, key: &NetKey<A>) -> u64 {
-        self.hash(key.remote, A::UNSPECIFIED, [key.nat_port, key.remote_port], [key.protocol, 0, 1])
-    }
-
-    #[inline]
-    fn hash(&self, a: A, b: A, [p, q]: [u16; 2], [protocol, link, side]: [u8; 3]) -> u64 {
-        let [p0, p1] = p.to_le_bytes();
-        let [q0, q1] = q.to_le_bytes();
-        let last = u64::from_le_bytes([p0, p1, q0, q1, protocol, link, side, 0]) | (A::PAIR_LEN + 7) << 56;
-        A::hash_pair(Sip::new(self.key), a, b).word(last).finish()
+    pub fn hash(&self, key: &Key<A>) -> u64 {
+        key.hash(&self.function)
     }
 }
 

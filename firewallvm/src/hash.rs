@@ -1,7 +1,7 @@
-//! SipHash-1-3: the keyed hash of the flow tables and the source of unpredictable numbers.
+//! Keyed functions: one that is hard to collide, for the flow tables, and one that is hard to guess, for ports.
 //!
-//! Clients and remote hosts choose what is hashed. Without the key they can neither pick tuples that collide nor
-//! guess the next NAT port.
+//! Clients and remote hosts choose what is hashed. Without the key they can neither pick tuples that collide
+//! ([`Universal`]) nor guess the next NAT port ([`Sip`]).
 
 /// A secret key.
 pub type Key = [u64; 2];
@@ -57,6 +57,56 @@ impl Sip {
         c = c.rotate_left(32);
         Self([a, b, c, d])
     }
+}
+
+/// A strongly universal hash: for whoever does not know the key, the hashes of any two different inputs are a pair of
+/// independent, uniform 64-bit numbers.
+///
+/// It is Multilinear-HM (Lemire and Kaser, "Strongly universal string hashing is fast", 2014, theorem 3.1) on 64-bit
+/// words in 128-bit arithmetic: the sum of `(k + w)(k' + w')` over pairs of words, plus a key, of which the upper half
+/// counts. The proof needs no assumption but a random key; in turn hashes must not be shown to anybody.
+#[derive(Clone, Copy, Debug)]
+pub struct Universal {
+    offset: u128,
+    keys: [u128; 6],
+}
+
+impl Universal {
+    /// A function of the family, chosen by a secret.
+    #[must_use]
+    pub fn new(key: Key) -> Self {
+        let mut random = Random::new(key);
+        let mut wide = || u128::from(random.next_u64()) << 64 | u128::from(random.next_u64());
+        Self { offset: wide(), keys: core::array::from_fn(|_| wide()) }
+    }
+
+    /// Hashes two words.
+    #[inline(always)]
+    #[must_use]
+    pub const fn pair(&self, first: u64, second: u64) -> u64 {
+        let [a, b, ..] = self.keys;
+        upper(self.offset.wrapping_add(product(a, first, b, second)))
+    }
+
+    /// Hashes five words.
+    #[inline]
+    #[must_use]
+    pub const fn five(&self, [v, w, x, y, z]: [u64; 5]) -> u64 {
+        let [a, b, c, d, e, f] = self.keys;
+        let sum = product(a, v, b, w).wrapping_add(product(c, x, d, y)).wrapping_add(product(e, z, f, 0));
+        upper(self.offset.wrapping_add(sum))
+    }
+}
+
+#[inline(always)]
+const fn product(a: u128, v: u64, b: u128, w: u64) -> u128 {
+    a.wrapping_add(v as u128).wrapping_mul(b.wrapping_add(w as u128))
+}
+
+/// The upper half.
+#[inline(always)]
+const fn upper(number: u128) -> u64 {
+    (number >> 64) as u64
 }
 
 /// Unpredictable numbers: the hash of a counter.

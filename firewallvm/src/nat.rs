@@ -53,7 +53,7 @@ fn of_socket<A: Address>(secret: crate::hash::Key, key: &ClientKey<A>, attempt: 
     let [p0, p1] = key.client_port.to_le_bytes();
     let attempt = u8::try_from(attempt).unwrap_or(0);
     let last = u64::from_le_bytes([p0, p1, key.protocol, key.link, attempt, 0, 0, 0]);
-    A::hash_pair(Sip::new(secret), key.client, A::UNSPECIFIED).word(last | (A::PAIR_LEN + 7) << 56).finish()
+    key.client.feed(Sip::new(secret)).word(last).finish()
 }
 
 #[cfg(test)]

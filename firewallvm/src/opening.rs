@@ -3,7 +3,10 @@
 use crate::{
     decide::{self, Packet, Translate},
     dns,
-    flows::{ClientKey, Flow, tcp::Tracker},
+    flows::{
+        ClientKey, Flow, NO_RULE,
+        tcp::{Direction, Tracker},
+    },
     nat, pmtu,
     policy::{Decision, NewFlow},
     state::{Common, Family},
@@ -29,10 +32,10 @@ pub fn outward<A: Translate>(
     let source = family.address.ok_or(Verdict::Answer(pmtu::no_route(packet.headers)))?;
     let tracker = match &packet.headers.transport {
         Transport::Tcp(t) if t.flags & (tcp::SYN | tcp::ACK | tcp::RST) == tcp::SYN => {
-            Tracker::open(&decide::segment(t, packet))
+            Tracker::open(Direction::Outward, &decide::segment(t, packet))
         }
         Transport::Tcp(_) => return Err(DropReason::TcpNotSyn.into()),
-        _ => Tracker::default(),
+        _ => Tracker::packets(Direction::Outward),
     };
     let wanted =
         NewFlow { client, destination: key.destination, protocol: key.protocol, port: key.destination_port };
@@ -42,9 +45,20 @@ pub fn outward<A: Translate>(
     decide::passes(packet, common.uplink.mtu)?;
     family.flows.admit(key.link)?;
     let nat_port = nat::choose(family, common, key, remote)?;
-    let flow = Flow::new(key, remote, nat_port, tracker);
+    let flow = Flow::new(key, remote, nat_port, tracker).judged(NO_RULE, common.generation);
     family.flows.insert(flow, common.now)?;
     Ok(Verdict::ToNet(A::plan(flow.outward(source))))
+}
+
+/// Judges a flow by the rules that came into force since it was judged last: keeps it and says `true`, or removes it.
+#[cold]
+#[inline(never)]
+pub fn rejudge<A: Translate>(family: &mut Family<A>, common: &mut Common, flow: u32) -> bool {
+    // There are no rules yet that would forbid it.
+    family.flows.get_mut(flow).is_some_and(|flow| {
+        flow.generation = common.generation;
+        true
+    })
 }
 
 /// Whether packets are forwarded to an address at all.

@@ -60,6 +60,8 @@ pub struct Common {
     pub uplink: Uplink,
     /// The rules.
     pub policy: Policy,
+    /// Counts changes of any client's rules: a flow judged in another generation is judged again.
+    pub generation: u16,
     /// Unpredictable numbers.
     pub random: Random,
     /// Secret for NAT ports that are to stay the same.
@@ -108,6 +110,7 @@ impl Core {
                 clients: [const { None }; PORTS],
                 uplink: Uplink::default(),
                 policy: Policy::default(),
+                generation: 0,
                 random: Random::new(key()),
                 port_key: key(),
                 now: 0,
@@ -130,7 +133,7 @@ impl Core {
     pub fn expire(&mut self) -> bool {
         let now = self.common.now;
         self.fragments.expire(now, &mut self.drops);
-        self.v4.flows.expire(now) & self.v6.flows.expire(now)
+        self.v4.flows.expire(now, |_| {}) & self.v6.flows.expire(now, |_| {})
     }
 
     /// When something will be due, in seconds.
@@ -176,7 +179,7 @@ impl<A: Address> Family<A> {
         // Without an address nothing passes, but the same one may come back: only another one ends the flows.
         if let Some(new) = address {
             if self.flows.address().is_some_and(|old| old != new) {
-                self.flows.clear();
+                self.flows.remove_uplink(|_| {});
             }
             self.flows.set_address(new);
         }

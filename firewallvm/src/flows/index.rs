@@ -104,11 +104,6 @@ impl Index {
             }
         }
     }
-
-    /// Takes everything out.
-    pub(super) fn clear(&mut self) {
-        self.buckets.fill(Bucket([EMPTY; WAYS]));
-    }
 }
 
 #[cfg(test)]

@@ -10,16 +10,28 @@ use packet::tcp::{ACK, FIN, RST, SYN, Tcp};
 
 /// Least room below the last acknowledged byte in which an acknowledgement may be old.
 const MIN_ACK_WINDOW: u32 = 66_000;
-/// Window scale not offered.
-const NO_SCALE: u8 = 0xFF;
+/// Window scale not offered; one that is offered is at most 14.
+const NO_SCALE: u8 = 15;
 
 /// Which way a packet goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// From the client.
     Outward,
-    /// From the uplink.
+    /// From the uplink, or from the other client.
     Inward,
+}
+
+impl Direction {
+    /// The other one.
+    #[inline]
+    #[must_use]
+    pub const fn reversed(self) -> Self {
+        match self {
+            Self::Outward => Self::Inward,
+            Self::Inward => Self::Outward,
+        }
+    }
 }
 
 /// Where a connection is in its life.
@@ -31,7 +43,7 @@ pub enum State {
     New,
     /// Not TCP, both directions seen.
     Replied,
-    /// The client's SYN went out.
+    /// The opener's SYN went out.
     SynSent,
     /// The answer came.
     SynReceived,
@@ -45,9 +57,26 @@ pub enum State {
     Reset,
 }
 
-/// One side's sequence space.
+impl State {
+    /// The state with this number.
+    #[inline]
+    const fn of(number: u8) -> Self {
+        match number & 7 {
+            0 => Self::New,
+            1 => Self::Replied,
+            2 => Self::SynSent,
+            3 => Self::SynReceived,
+            4 => Self::Established,
+            5 => Self::HalfClosed,
+            6 => Self::Closing,
+            _ => Self::Reset,
+        }
+    }
+}
+
+/// One side's sequence space. Two-byte alignment leaves no gap in a flow's entry.
 #[derive(Clone, Copy, Debug, Default)]
-#[repr(C)]
+#[repr(C, packed(2))]
 struct Side {
     /// After the last byte that it sent.
     end: u32,
@@ -57,18 +86,30 @@ struct Side {
     max_window: u32,
 }
 
-/// A tracked connection: 28 bytes.
+/// In [`Tracker::life`]: the state's bits.
+const STATE: u8 = 7;
+/// In [`Tracker::life`]: the near side sent FIN.
+const FIN_NEAR: u8 = 1 << 3;
+/// In [`Tracker::life`]: the far side sent FIN.
+const FIN_FAR: u8 = 1 << 4;
+/// In [`Tracker::life`]: the far side opened it.
+const FROM_FAR: u8 = 1 << 5;
+/// In [`Tracker::life`]: the entry is in use.
+const ALIVE: u8 = 1 << 6;
+
+/// A tracked connection: 26 bytes.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct Tracker {
-    client: Side,
-    remote: Side,
-    client_scale: u8,
-    remote_scale: u8,
-    /// Bit 0: the client sent FIN; bit 1: the remote did.
-    fins: u8,
-    state: State,
+    near: Side,
+    far: Side,
+    /// Window scales: the near side's in the low half.
+    scales: u8,
+    /// State, who sent FIN, who opened it, whether the entry is in use.
+    life: u8,
 }
+
+const _: () = assert!(size_of::<Tracker>() == 26);
 
 /// A segment as the tracker sees it.
 #[derive(Clone, Copy, Debug)]
@@ -107,30 +148,93 @@ const fn later(a: u32, b: u32) -> u32 {
 }
 
 impl Tracker {
-    /// A connection that begins with this SYN of the client.
+    /// A connection that begins with this SYN.
     #[must_use]
-    pub fn open(syn: &Segment<'_>) -> Self {
+    pub fn open(opener: Direction, syn: &Segment<'_>) -> Self {
         let end = syn.end();
-        Self {
-            client: Side { end, max_end: end, max_window: u32::from(syn.tcp.window).max(1) },
-            client_scale: syn.scale.unwrap_or(NO_SCALE),
-            state: State::SynSent,
-            ..Self::default()
-        }
+        let mut tracker = Self::packets(opener);
+        *tracker.sides(opener).0 = Side { end, max_end: end, max_window: u32::from(syn.tcp.window).max(1) };
+        tracker.set_scale(opener, syn.scale.unwrap_or(NO_SCALE));
+        tracker.set_state(State::SynSent);
+        tracker
+    }
+
+    /// Packets of a protocol without connections, of which the first goes this way.
+    #[must_use]
+    pub const fn packets(opener: Direction) -> Self {
+        let side = Side { end: 0, max_end: 0, max_window: 0 };
+        let life = match opener {
+            Direction::Outward => 0,
+            Direction::Inward => FROM_FAR,
+        };
+        Self { near: side, far: side, scales: 0, life }
     }
 
     /// Where it is.
     #[inline]
     #[must_use]
     pub const fn state(&self) -> State {
-        self.state
+        State::of(self.life)
+    }
+
+    #[inline]
+    const fn set_state(&mut self, state: State) {
+        self.life = self.life & !STATE | state as u8;
+    }
+
+    /// Which way its first packet went.
+    #[inline]
+    #[must_use]
+    pub const fn opener(&self) -> Direction {
+        if self.life & FROM_FAR == 0 { Direction::Outward } else { Direction::Inward }
+    }
+
+    /// Whether its entry is in use.
+    #[inline]
+    pub(super) const fn is_alive(&self) -> bool {
+        self.life & ALIVE != 0
+    }
+
+    /// The same, its entry in use.
+    pub(super) const fn alive(self) -> Self {
+        Self { life: self.life | ALIVE, ..self }
+    }
+
+    /// Its entry is not in use any more.
+    pub(super) const fn end(&mut self) {
+        self.life &= !ALIVE;
+    }
+
+    /// Who sends what goes this way, and who receives it.
+    #[inline]
+    const fn sides(&mut self, direction: Direction) -> (&mut Side, &mut Side) {
+        match direction {
+            Direction::Outward => (&mut self.near, &mut self.far),
+            Direction::Inward => (&mut self.far, &mut self.near),
+        }
+    }
+
+    /// The window scale of who sends what goes this way.
+    #[inline]
+    const fn scale(&self, direction: Direction) -> u8 {
+        match direction {
+            Direction::Outward => self.scales & 15,
+            Direction::Inward => self.scales >> 4,
+        }
+    }
+
+    const fn set_scale(&mut self, direction: Direction, scale: u8) {
+        self.scales = match direction {
+            Direction::Outward => self.scales & 0xF0 | scale & 15,
+            Direction::Inward => self.scales & 15 | scale << 4,
+        };
     }
 
     /// Notes a packet of a protocol without connections.
     #[inline]
     pub fn note(&mut self, direction: Direction) {
-        if direction == Direction::Inward {
-            self.state = State::Replied;
+        if direction != self.opener() {
+            self.set_state(State::Replied);
         }
     }
 
@@ -140,72 +244,71 @@ impl Tracker {
     /// [`DropReason::TcpState`] and [`DropReason::TcpWindow`]; the connection is then as before.
     #[inline]
     pub fn track(&mut self, direction: Direction, segment: &Segment<'_>) -> Result<(), DropReason> {
-        if self.state != State::SynSent
-            && !segment.has(SYN)
-            && !segment.has(RST)
-            && self.state != State::Reset
-        {
+        let state = self.state();
+        if state != State::SynSent && !segment.has(SYN) && !segment.has(RST) && state != State::Reset {
             return self.advance(direction, segment);
         }
-        match (self.state, direction) {
-            (State::SynSent, Direction::Outward) => self.syn_again(segment),
-            (State::SynSent, Direction::Inward) => self.syn_answered(segment),
+        match state {
+            State::SynSent if direction == self.opener() => self.syn_again(segment),
+            State::SynSent => self.syn_answered(segment),
             _ if segment.has(SYN) => self.stray_syn(direction, segment),
-            (State::Reset, _) if !segment.has(RST) => Err(DropReason::TcpState),
+            State::Reset if !segment.has(RST) => Err(DropReason::TcpState),
             _ => self.reset(direction, segment),
         }
     }
 
-    /// The client before any answer: its SYN again (or another one), or it gives up.
+    /// The opener before any answer: its SYN again (or another one), or it gives up.
     fn syn_again(&mut self, segment: &Segment<'_>) -> Result<(), DropReason> {
-        if segment.has(RST) && segment.tcp.sequence == self.client.end {
-            self.state = State::Reset;
+        let end = self.sides(self.opener()).0.end;
+        if segment.has(RST) && segment.tcp.sequence == end {
+            self.set_state(State::Reset);
             return Ok(());
         }
         if !segment.has(SYN) || segment.has(ACK) {
             return Err(DropReason::TcpState);
         }
-        *self = Self::open(segment);
+        *self = Self::open(self.opener(), segment).alive();
         Ok(())
     }
 
-    /// The first answer to the client's SYN.
+    /// The first answer to the opener's SYN.
     fn syn_answered(&mut self, segment: &Segment<'_>) -> Result<(), DropReason> {
+        let opener = self.opener();
+        let (asked, answered) = self.sides(opener);
         if !segment.has(ACK) || !(segment.has(SYN) || segment.has(RST)) {
             return Err(DropReason::TcpState);
         }
-        if segment.tcp.acknowledgement != self.client.end {
+        if segment.tcp.acknowledgement != asked.end {
             return Err(DropReason::TcpWindow);
         }
         if segment.has(RST) {
-            self.state = State::Reset;
+            self.set_state(State::Reset);
             return Ok(());
         }
         let window = u32::from(segment.tcp.window).max(1);
         let end = segment.end();
-        self.remote = Side { end, max_end: end.wrapping_add(self.client.max_window), max_window: window };
-        self.client.max_end = self.client.end.wrapping_add(window);
-        self.remote_scale = segment.scale.unwrap_or(NO_SCALE);
-        if self.client_scale == NO_SCALE || self.remote_scale == NO_SCALE {
-            (self.client_scale, self.remote_scale) = (0, 0);
+        *answered = Side { end, max_end: end.wrapping_add(asked.max_window), max_window: window };
+        asked.max_end = asked.end.wrapping_add(window);
+        self.set_scale(opener.reversed(), segment.scale.unwrap_or(NO_SCALE));
+        if self.scale(Direction::Outward) == NO_SCALE || self.scale(Direction::Inward) == NO_SCALE {
+            self.scales = 0;
         }
-        self.state = State::SynReceived;
+        self.set_state(State::SynReceived);
         Ok(())
     }
 
-    /// A SYN where none is due. From the client it opens anew what has ended, and is passed on otherwise, so that
+    /// A SYN where none is due. From the opener it opens anew what has ended, and is passed on otherwise, so that
     /// the other end can challenge it; a repeated SYN-ACK passes; nothing else does.
     fn stray_syn(&mut self, direction: Direction, segment: &Segment<'_>) -> Result<(), DropReason> {
-        match (direction, segment.has(ACK)) {
-            (Direction::Outward, false) => {
-                if matches!(self.state, State::Closing | State::Reset) {
-                    *self = Self::open(segment);
+        let opening = direction == self.opener();
+        match (opening, segment.has(ACK)) {
+            (true, false) => {
+                if matches!(self.state(), State::Closing | State::Reset) {
+                    *self = Self::open(direction, segment).alive();
                 }
                 Ok(())
             }
-            (Direction::Inward, true) if self.state != State::Reset => {
-                self.check(direction, segment).map(drop)
-            }
+            (false, true) if self.state() != State::Reset => self.check(direction, segment).map(drop),
             _ => Err(DropReason::TcpState),
         }
     }
@@ -213,9 +316,8 @@ impl Tracker {
     /// A reset: within the window it passes, with the exact sequence number it ends the connection.
     fn reset(&mut self, direction: Direction, segment: &Segment<'_>) -> Result<(), DropReason> {
         self.check(direction, segment)?;
-        let sender = if direction == Direction::Outward { &self.client } else { &self.remote };
-        if segment.tcp.sequence == sender.end {
-            self.state = State::Reset;
+        if segment.tcp.sequence == self.sides(direction).0.end {
+            self.set_state(State::Reset);
         }
         Ok(())
     }
@@ -223,13 +325,14 @@ impl Tracker {
     /// The window checks; gives the window that the segment offers.
     #[inline]
     fn check(&self, direction: Direction, segment: &Segment<'_>) -> Result<u32, DropReason> {
-        let (sender, receiver, scale) = match direction {
-            Direction::Outward => (&self.client, &self.remote, self.client_scale),
-            Direction::Inward => (&self.remote, &self.client, self.remote_scale),
+        let (sender, receiver) = match direction {
+            Direction::Outward => (self.near, self.far),
+            Direction::Inward => (self.far, self.near),
         };
-        let window = u32::from(segment.tcp.window) << if segment.has(SYN) { 0 } else { scale & 15 };
+        let shift = if segment.has(SYN) { 0 } else { self.scale(direction) };
+        let window = u32::from(segment.tcp.window) << shift;
         let ack = if segment.has(ACK) { segment.tcp.acknowledgement } else { receiver.end };
-        let oldest_ack = receiver.end.wrapping_sub(sender.max_window.max(MIN_ACK_WINDOW));
+        let oldest_ack = receiver.end.wrapping_sub({ sender.max_window }.max(MIN_ACK_WINDOW));
         let good = not_before(sender.max_end, segment.tcp.sequence)
             & not_before(segment.end(), sender.end.wrapping_sub(receiver.max_window).wrapping_sub(1))
             & not_before(receiver.end, ack)
@@ -241,23 +344,26 @@ impl Tracker {
     #[inline]
     fn advance(&mut self, direction: Direction, segment: &Segment<'_>) -> Result<(), DropReason> {
         let window = self.check(direction, segment)?;
-        let (sender, receiver, fin) = match direction {
-            Direction::Outward => (&mut self.client, &mut self.remote, 1),
-            Direction::Inward => (&mut self.remote, &mut self.client, 2),
+        let fin = match direction {
+            Direction::Outward => FIN_NEAR,
+            Direction::Inward => FIN_FAR,
         };
+        let (sender, receiver) = self.sides(direction);
         sender.end = later(sender.end, segment.end());
-        sender.max_window = sender.max_window.max(window);
+        sender.max_window = { sender.max_window }.max(window);
         let allowed = segment.tcp.acknowledgement.wrapping_add(window.max(1));
         receiver.max_end = later(receiver.max_end, allowed);
         if segment.has(FIN) {
-            self.fins |= fin;
+            self.life |= fin;
         }
-        self.state = match (self.fins, self.state, direction) {
-            (0, State::SynReceived, Direction::Inward) => State::SynReceived,
-            (0, ..) => State::Established,
-            (3, ..) => State::Closing,
+        let answer = direction != self.opener();
+        let state = match (self.life & (FIN_NEAR | FIN_FAR), self.state()) {
+            (0, State::SynReceived) if answer => State::SynReceived,
+            (0, _) => State::Established,
+            (fins, _) if fins == FIN_NEAR | FIN_FAR => State::Closing,
             _ => State::HalfClosed,
         };
+        self.set_state(state);
         Ok(())
     }
 
@@ -265,10 +371,10 @@ impl Tracker {
     #[must_use]
     pub fn in_flight(&self, sender: Direction, sequence: u32) -> bool {
         let (sender, receiver) = match sender {
-            Direction::Outward => (&self.client, &self.remote),
-            Direction::Inward => (&self.remote, &self.client),
+            Direction::Outward => (self.near, self.far),
+            Direction::Inward => (self.far, self.near),
         };
-        let oldest = sender.end.wrapping_sub(receiver.max_window.max(MIN_ACK_WINDOW));
+        let oldest = sender.end.wrapping_sub({ receiver.max_window }.max(MIN_ACK_WINDOW));
         not_before(sender.end, sequence) && not_before(sequence, oldest)
     }
 }

@@ -77,7 +77,10 @@ fn ports_outside_differ_and_hide_those_inside() {
 #[test]
 fn ports_towards_one_remote_end_run_out_by_refusal() {
     use crate::{
-        flows::{ClientKey, Flow, tcp::Tracker},
+        flows::{
+            ClientKey, Flow,
+            tcp::{Direction, Tracker},
+        },
         nat,
         state::{Core, Setup},
     };
@@ -89,10 +92,15 @@ fn ports_towards_one_remote_end_run_out_by_refusal() {
         client_port: u16::try_from(inside & 0xffff).unwrap(),
         destination_port: 443,
         protocol: 6,
-        link: u8::try_from(inside % 32).unwrap(),
+        link: u8::try_from(1 + inside % 31).unwrap(),
     };
     for port in 1024..=65_535u32 {
-        let flow = Flow::new(&key(port), SERVER4, u16::try_from(port).unwrap(), Tracker::default());
+        let flow = Flow::new(
+            &key(port),
+            SERVER4,
+            u16::try_from(port).unwrap(),
+            Tracker::packets(Direction::Outward),
+        );
         core.v4.flows.insert(flow, 0).unwrap();
     }
     let fresh = key(70_000);
