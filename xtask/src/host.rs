@@ -16,6 +16,9 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("debugfs", "e2fsprogs"),
     ("xz", "xz-utils"),
     ("setpriv", "util-linux"),
+    ("unshare", "util-linux"),
+    ("ip", "iproute2"),
+    ("nft", "nftables"),
     ("dpkg-deb", "dpkg"),
     ("apt-get", "apt"),
 ];
