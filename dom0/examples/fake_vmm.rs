@@ -3,11 +3,13 @@
 
 use bulkhead_agent::serve;
 use control::codec;
-use control::message::{FromDomain, ToFirewall, ToNet};
+use control::message::{Decision, Fate, FromDomain, ToFirewall, ToNet};
 use dom0::region::{self, ControlEnd, OwnRegion};
 use link::Meta;
+use rules_program::Program;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use vmm_api::config::{Config, FileRef};
@@ -37,6 +39,18 @@ struct Fake {
     console: File,
     ports: Vec<Port>,
     accused: bool,
+    rules: Rules,
+}
+
+/// The clients' rules, as a firewallvm keeps them.
+#[derive(Default)]
+struct Rules {
+    /// The program whose pieces are arriving: port, generation, bytes.
+    arriving: (u8, u32, Vec<u8>),
+    /// In force, by port.
+    programs: BTreeMap<u8, (u32, Program)>,
+    /// How it treats them: as it should, or as a user typed.
+    mood: String,
 }
 
 /// Takes over an inherited descriptor.
@@ -77,8 +91,15 @@ fn main() {
         std::process::exit(3);
     }
     let console = File::from(socket(fd(config.console.as_ref().unwrap())));
-    let mut fake =
-        Fake { config, script, control: socket(number(control)), console, ports: Vec::new(), accused: false };
+    let mut fake = Fake {
+        config,
+        script,
+        control: socket(number(control)),
+        console,
+        ports: Vec::new(),
+        accused: false,
+        rules: Rules::default(),
+    };
     fake.print(&format!("pid {}", std::process::id()));
     fake.event(&Event::Running);
     fake.run();
@@ -122,6 +143,11 @@ impl Fake {
                 match typed.as_str() {
                     "panic" => self.end(Ended::Panicked),
                     "reboot" => self.end(Ended::Rebooted),
+                    "decide" => self.decide(),
+                    "refuse-rules" | "ignore-rules" | "take-rules" => {
+                        self.rules.mood.clone_from(&typed);
+                        self.print(&format!("mood {typed}"));
+                    }
                     _ => self.print(&format!("typed {typed}")),
                 }
             }
@@ -257,6 +283,17 @@ impl Fake {
                 match codec::decode::<ToFirewall>(&bytes).unwrap() {
                     ToFirewall::Ping { nonce } => self.pong(nonce),
                     ToFirewall::GetCounters => self.counters(),
+                    ToFirewall::GetRuleCounters { port } => self.rule_counters(port),
+                    ToFirewall::Rules { port, generation, total, offset, bytes } => {
+                        if (port, generation) != (self.rules.arriving.0, self.rules.arriving.1) {
+                            self.rules.arriving = (port, generation, Vec::new());
+                        }
+                        assert_eq!(offset as usize, self.rules.arriving.2.len(), "in order, without gaps");
+                        self.rules.arriving.2.extend_from_slice(&bytes);
+                        if self.rules.arriving.2.len() == total as usize {
+                            self.take_rules();
+                        }
+                    }
                     other => self.print(&format!("dom0 says {other:?}")),
                 }
             }
@@ -273,6 +310,61 @@ impl Fake {
         for (name, more) in [("forwarded", true), ("dropped", false)] {
             let counters = [(name.try_into().unwrap(), 11)].into_iter().collect();
             self.say(&FromDomain::Counters { counters, more });
+        }
+    }
+
+    /// A program is complete: verified and acknowledged, or what the mood says.
+    fn take_rules(&mut self) {
+        let (port, generation, bytes) = std::mem::take(&mut self.rules.arriving);
+        let program = Program::load(&bytes).unwrap();
+        self.print(&format!(
+            "port {port} generation {generation}: {} rules in {} bytes",
+            program.len(),
+            bytes.len()
+        ));
+        let refused = match self.rules.mood.as_str() {
+            "ignore-rules" => return,
+            "refuse-rules" => Some("no memory for the \x1b[2J rule program".try_into().unwrap()),
+            _ => {
+                self.rules.programs.insert(port, (generation, program));
+                None
+            }
+        };
+        self.say(&FromDomain::Rules { port, generation, refused });
+    }
+
+    /// Rule `n` of a client has decided `n + 1` times.
+    fn rule_counters(&mut self, port: u8) {
+        let Some((generation, program)) = self.rules.programs.get(&port) else { return };
+        let (generation, hits) = (*generation, (1..=program.len() as u64).collect::<Vec<_>>());
+        let mut first = 0;
+        loop {
+            let page: heapless::Vec<u64, 128> = hits.iter().skip(first.into()).take(128).copied().collect();
+            let next = first + u16::try_from(page.len()).unwrap();
+            let more = usize::from(next) < hits.len();
+            self.say(&FromDomain::RuleCounters { port, generation, first, hits: page, no_rule: 5, more });
+            if !more {
+                return;
+            }
+            first = next;
+        }
+    }
+
+    /// Rule 0 of each client drops a packet to port 443.
+    fn decide(&mut self) {
+        let ports: Vec<(u8, u32)> = self.rules.programs.iter().map(|(p, (g, _))| (*p, *g)).collect();
+        for (port, generation) in ports {
+            self.say(&FromDomain::Decision(Decision {
+                port,
+                generation,
+                rule: 0,
+                fate: Fate::Dropped,
+                inward: false,
+                protocol: 6,
+                source: ([10, 137, 0, 14].into(), 40_000),
+                destination: ([192, 0, 2, 1].into(), 443),
+                suppressed: 0,
+            }));
         }
     }
 }

@@ -47,6 +47,15 @@ struct Place {
         default_value = "/etc/bulkhead/domains"
     )]
     config_dir: PathBuf,
+    /// Directory of the AppVMs' firewall rules
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "BULKHEAD_RULES_DIR",
+        default_value = "/etc/bulkhead/rules"
+    )]
+    rules_dir: PathBuf,
     /// Directory of the daemon's socket
     #[arg(
         long,

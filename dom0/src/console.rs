@@ -226,21 +226,23 @@ fn some<'b>(from: &OwnedFd, buffer: &'b mut [u8]) -> Got<'b> {
 }
 
 /// An append-only log of bounded size.
-struct Log {
+#[derive(Debug)]
+pub(crate) struct Log {
     path: PathBuf,
     file: File,
     length: u64,
 }
 
 impl Log {
-    fn open(path: &Path) -> io::Result<Self> {
+    /// Opens a log, which need not exist.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let file = append(path)?;
         let length = file.metadata()?.len();
         Ok(Self { path: path.to_owned(), file, length })
     }
 
     /// Writes, and begins a new file when this one is long enough. A full disk loses lines, not domains.
-    fn write(&mut self, bytes: &[u8]) {
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
         if self.file.write_all(bytes).is_ok() {
             self.length += bytes.len() as u64;
         }

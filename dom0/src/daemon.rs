@@ -16,6 +16,9 @@ struct Typed {
     /// Directory of the domain files
     #[arg(long, value_name = "DIR", env = "BULKHEAD_CONFIG_DIR")]
     config_dir: Option<PathBuf>,
+    /// Directory of the AppVMs' firewall rules
+    #[arg(long, value_name = "DIR", env = "BULKHEAD_RULES_DIR")]
+    rules_dir: Option<PathBuf>,
     /// Directory of the socket
     #[arg(long, value_name = "DIR", env = "BULKHEAD_RUNTIME_DIR")]
     runtime_dir: Option<PathBuf>,
@@ -58,6 +61,7 @@ fn run(typed: Typed) -> anyhow::Result<()> {
     let default = Settings::default();
     let settings = Settings {
         config_dir: typed.config_dir.unwrap_or(default.config_dir),
+        rules_dir: typed.rules_dir.unwrap_or(default.rules_dir),
         runtime_dir: typed.runtime_dir.unwrap_or(default.runtime_dir),
         log_dir: typed.log_dir.unwrap_or(default.log_dir),
         lib_dir: typed.lib_dir.unwrap_or(default.lib_dir),

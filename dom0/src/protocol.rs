@@ -7,6 +7,7 @@
 use crate::domain::{Kind, Label};
 use crate::name::{Bdf, Name};
 use crate::problem::Problems;
+use crate::rules::Version;
 use serde::{Deserialize, Serialize};
 
 /// From the command line.
@@ -45,6 +46,28 @@ pub enum Request {
     /// Asks for [`Outcome::Counters`].
     Counters {
         /// The domain.
+        domain: Name,
+    },
+    /// Asks for [`Outcome::Rules`].
+    RulesRead {
+        /// The AppVM.
+        domain: Name,
+    },
+    /// Replaces a domain's rules by the text enclosed (see [`crate::enclosed`]) and waits until they are in force.
+    RulesInstall {
+        /// The AppVM.
+        domain: Name,
+        /// The version that the text was made from.
+        expected: Version,
+    },
+    /// Asks how often each rule of a domain decided; answered by [`RuleHits`] as enclosed JSON.
+    RulesCounters {
+        /// The AppVM.
+        domain: Name,
+    },
+    /// Asks for the decisions of a domain's rules that say `log`, as a file opened for reading.
+    RulesLog {
+        /// The AppVM.
         domain: Name,
     },
     /// Gives a network card to a domain.
@@ -111,6 +134,53 @@ pub enum Outcome {
     Counters(Vec<(String, u64)>),
     /// The descriptor beside this answer.
     Stream,
+    /// A domain's rules; their text is enclosed.
+    Rules(RulesState),
+    /// Rules are saved and, unless it is said otherwise, in force.
+    Installed {
+        /// Number of the set of rules in force; `None`: nobody enforces it now.
+        generation: Option<u32>,
+        /// What the user should know.
+        notes: Vec<String>,
+    },
+    /// Nothing was installed: the rules are no longer those that the text was made from.
+    Changed,
+}
+
+/// Where a domain's rules stand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RulesState {
+    /// Their file.
+    pub file: String,
+    /// Version of the file's text.
+    pub version: Version,
+    /// The rules in force: their number, and whether they are what the file says. `None`: nobody enforces any now.
+    pub in_force: Option<(u32, Agreement)>,
+    /// Why what the file says is not in force.
+    pub problem: Option<String>,
+}
+
+/// Whether what is in force is what the file says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Agreement {
+    /// It is.
+    Same,
+    /// It is not.
+    Different,
+}
+
+/// How often each rule decided since it was put in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleHits {
+    /// Number of the set of rules.
+    pub generation: u32,
+    /// Per rule, in order.
+    pub hits: Vec<u64>,
+    /// Line in the file that each rule was compiled from, in order; empty when that is not known.
+    pub lines: Vec<u32>,
+    /// What no rule matched and was dropped.
+    pub no_rule: u64,
 }
 
 /// State of one domain.
@@ -140,6 +210,8 @@ pub struct DomainStatus {
     pub restarts: u32,
     /// Version of its image, as it says.
     pub version: Option<String>,
+    /// What is wrong with its firewall rules.
+    pub rules: Option<String>,
 }
 
 /// What a domain is doing.

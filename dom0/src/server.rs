@@ -3,8 +3,9 @@
 //! Who may connect is decided by the socket's mode: its owner, and the group `bulkhead` where there is one.
 //! What they send is bounded and typed, and a connection that stalls is closed.
 
-use crate::problem::Problem;
-use crate::protocol::Request;
+use crate::enclosed;
+use crate::problem::{Problem, Problems};
+use crate::protocol::{Answer, Request};
 use crate::supervise::Input;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FlockOperation, Gid, Mode};
@@ -115,9 +116,14 @@ fn converse(connection: &OwnedFd, supervisor: &SyncSender<Input>) -> Result<(), 
     for timeout in [Timeout::Recv, Timeout::Send] {
         set_socket_timeout(connection, timeout, Some(STALL))?;
     }
-    let (request, _) = wire::recv::<Request>(connection)?;
+    let (request, fds) = wire::recv::<Request>(connection)?;
+    let text = match enclosed_text(&request, &fds) {
+        Ok(text) => text,
+        Err(problem) => return wire::send(connection, &Answer::Failed(Problems::from(problem)), &[]),
+    };
+    drop(fds);
     let (reply, answers) = channel();
-    if supervisor.send(Input::Request(request, reply)).is_err() {
+    if supervisor.send(Input::Request(request, text, reply)).is_err() {
         return Err(wire::WireError::Closed);
     }
     for (answer, stream) in answers {
@@ -125,6 +131,13 @@ fn converse(connection: &OwnedFd, supervisor: &SyncSender<Input>) -> Result<(), 
         wire::send(connection, &answer, &fds)?;
     }
     Ok(())
+}
+
+/// The text that comes with some requests, read here so that nobody keeps the supervisor waiting.
+fn enclosed_text(request: &Request, fds: &[OwnedFd]) -> Result<Option<String>, Problem> {
+    let Request::RulesInstall { domain, .. } = request else { return Ok(None) };
+    let text = enclosed::take_first(fds);
+    text.map(Some).map_err(|why| Problem::new(domain.to_string(), why, "enclose the text of the rules"))
 }
 
 /// Connects to the daemon.

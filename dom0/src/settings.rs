@@ -8,6 +8,8 @@ use std::time::Duration;
 pub struct Settings {
     /// Directory of domain files.
     pub config_dir: PathBuf,
+    /// Directory of the AppVMs' firewall rules.
+    pub rules_dir: PathBuf,
     /// Directory of the socket and of what is forgotten at reboot.
     pub runtime_dir: PathBuf,
     /// Directory of the domains' logs.
@@ -35,12 +37,22 @@ pub struct Times {
     pub ping: Duration,
     /// It is replaced when it has given none for this long.
     pub silence: Duration,
+    /// A firewallvm puts rules in force within this.
+    pub rules: Duration,
 }
 
 impl Default for Times {
     fn default() -> Self {
         let s = Duration::from_secs;
-        Self { answer: s(20), ready: s(60), power_off: s(30), stop: s(3), ping: s(2), silence: s(20) }
+        Self {
+            answer: s(20),
+            ready: s(60),
+            power_off: s(30),
+            stop: s(3),
+            ping: s(2),
+            silence: s(20),
+            rules: s(10),
+        }
     }
 }
 
@@ -49,6 +61,7 @@ impl Default for Settings {
         let lib = std::env::var_os("BULKHEAD_LIB").map_or_else(|| "/usr/lib/bulkhead".into(), PathBuf::from);
         Self {
             config_dir: "/etc/bulkhead/domains".into(),
+            rules_dir: "/etc/bulkhead/rules".into(),
             runtime_dir: "/run/bulkhead".into(),
             log_dir: "/var/log/bulkhead".into(),
             lib_dir: lib,

@@ -10,6 +10,7 @@ mod budget;
 mod control;
 mod jobs;
 mod requests;
+mod rules;
 mod runtime;
 mod status;
 mod wiring;
@@ -24,6 +25,7 @@ use crate::settings::Settings;
 use crate::vmm::{Said, Vmm, clean};
 use crate::{console, nic, spawn};
 use jobs::Job;
+use rules::RuleBook;
 use runtime::{Readiness, Runtime, State};
 use rustix::fd::OwnedFd;
 use std::collections::BTreeMap;
@@ -61,8 +63,8 @@ pub enum Input {
         /// What.
         report: Report,
     },
-    /// A user asks for something.
-    Request(Request, Reply),
+    /// A user asks for something, with a text where one is needed.
+    Request(Request, Option<String>, Reply),
     /// Stop everything, then end.
     Shutdown,
 }
@@ -82,6 +84,7 @@ pub struct Supervisor {
     next_id: u64,
     epoch: u64,
     jobs: Vec<Job>,
+    rules: RuleBook,
     stopping: bool,
 }
 
@@ -90,6 +93,7 @@ impl Supervisor {
     #[must_use]
     pub fn new(settings: Settings) -> (Self, SyncSender<Input>) {
         let (outbox, inbox) = sync_channel(INBOX);
+        let rules = RuleBook::new(&settings);
         let supervisor = Self {
             settings,
             inbox,
@@ -103,6 +107,7 @@ impl Supervisor {
             next_id: 1,
             epoch: 0,
             jobs: Vec::new(),
+            rules,
             stopping: false,
         };
         (supervisor, outbox)
@@ -135,7 +140,7 @@ impl Supervisor {
                 }
             }
             Input::Control { name, epoch, report } => self.report(&name, epoch, report),
-            Input::Request(request, reply) => self.request(request, &reply),
+            Input::Request(request, text, reply) => self.request(request, text, &reply),
             Input::Shutdown => self.shut_down(),
         }
     }
@@ -147,6 +152,7 @@ impl Supervisor {
         self.answers_due(now);
         self.wire_up();
         self.note_ready();
+        self.expire_rules(crate::rules::now());
         self.advance_jobs(now);
     }
 
@@ -248,6 +254,7 @@ impl Supervisor {
     /// A process is gone: cleans up after it and decides whether it is replaced.
     fn gone(&mut self, name: &Name, ended: Option<&Ended>, why: &str) {
         self.unplug(name);
+        self.rules_without(name);
         let now = Instant::now();
         let kind = self.plan.machine(name).map(|m| m.kind);
         let Some(runtime) = self.runtimes.get_mut(name) else { return };

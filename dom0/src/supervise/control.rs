@@ -1,6 +1,7 @@
 //! What is said over control links: who the clients are, how the NIC gets its addresses, signs of life.
 
 use super::Supervisor;
+use super::rules::Page;
 use crate::control_link::Report;
 use crate::domain::Kind;
 use crate::name::Name;
@@ -46,8 +47,19 @@ impl Supervisor {
                 let counters: Vec<_> = counters.iter().map(|(n, v)| (clean(n), *v)).collect();
                 self.counters_from_guest(name, &counters, more);
             }
-            // Nobody asked for them yet.
-            FromDomain::Rules { .. } | FromDomain::Decision(_) | FromDomain::RuleCounters { .. } => {}
+            FromDomain::Rules { .. } | FromDomain::Decision(_) | FromDomain::RuleCounters { .. }
+                if kind != Kind::Firewallvm =>
+            {
+                self.fault(name, "it reported on rules that it cannot have");
+            }
+            FromDomain::Rules { port, generation, refused } => {
+                self.rules_answered(name, port, generation, refused.map(|why| clean(&why)));
+            }
+            FromDomain::Decision(decision) => self.rules_decided(name, &decision),
+            FromDomain::RuleCounters { port, generation, first, hits, no_rule, more } => {
+                let page = Page { generation, first, hits: &hits, no_rule, more };
+                self.rules_counted(name, port, &page);
+            }
             FromDomain::Pong { nonce } if nonce == runtime.run => {}
             FromDomain::Pong { .. } => self.fault(name, "it answered a ping that was not sent"),
             FromDomain::PeerFault { port, what } => {
@@ -73,18 +85,20 @@ impl Supervisor {
         }
     }
 
-    /// Tells a firewallvm who stands behind a link, if it is a client's.
-    pub(super) fn introduce(&self, link: &Link) {
+    /// Tells a firewallvm who stands behind a link, if it is a client's, and right behind that the client's rules.
+    pub(super) fn introduce(&mut self, link: &Link) {
         let (Party::Domain(firewall, _), Party::Domain(name, _)) = (&link.upper, &link.lower) else { return };
         let client = self.plan.machine(name).and_then(|m| m.client.clone());
         let control = self.runtimes.get(firewall).and_then(|r| r.control.as_ref());
         if let (Some((port, client)), Some(control)) = (client, control) {
             control.send(&ToFirewall::Client { port, client });
+            self.rules_at_introduction(name);
         }
     }
 
     /// Tells a firewallvm that a client is gone for good.
-    pub(super) fn forget_client(&self, name: &Name) {
+    pub(super) fn forget_client(&mut self, name: &Name) {
+        self.rules.forget(name);
         let Some(machine) = self.plan.machine(name) else { return };
         let control =
             machine.netvm.as_ref().and_then(|n| self.runtimes.get(n)).and_then(|r| r.control.as_ref());

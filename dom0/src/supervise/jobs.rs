@@ -2,7 +2,7 @@
 
 use super::runtime::{Readiness, State};
 use super::wiring::Purpose;
-use super::{Reply, Supervisor, unknown};
+use super::{Reply, Supervisor, rules, unknown};
 use crate::name::Name;
 use crate::plan::Plan;
 use crate::problem::{Problem, Problems};
@@ -21,6 +21,8 @@ pub(super) enum Job {
     Up(Up),
     Down(Down),
     Counters(Counters),
+    Rules(rules::Install),
+    RuleCounters(rules::Count),
 }
 
 #[derive(Debug)]
@@ -203,6 +205,8 @@ impl Supervisor {
                 Job::Up(job) => self.advance_up(job, now).map(Job::Up),
                 Job::Down(job) => self.advance_down(job).map(Job::Down),
                 Job::Counters(job) => advance_counters(job, now).map(Job::Counters),
+                Job::Rules(job) => self.advance_install(job, now).map(Job::Rules),
+                Job::RuleCounters(job) => rules::advance_count(job, now).map(Job::RuleCounters),
             });
         }
         kept.append(&mut self.jobs);

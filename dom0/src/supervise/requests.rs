@@ -20,7 +20,7 @@ const MAX_JOBS: usize = 64;
 
 impl Supervisor {
     /// Deals with a request, or makes a job of it.
-    pub(super) fn request(&mut self, request: Request, reply: &Reply) {
+    pub(super) fn request(&mut self, request: Request, text: Option<String>, reply: &Reply) {
         if self.stopping || self.jobs.len() >= MAX_JOBS {
             let why = if self.stopping { "it is stopping" } else { "too many requests are under way" };
             let problem = Problem::new("bulkheadd", why, "try again later");
@@ -34,6 +34,12 @@ impl Supervisor {
             Request::Console { domain } => self.console(&domain, reply),
             Request::Logs { domain } => self.logs(&domain, reply),
             Request::Run { domain } => self.run_in(&domain, reply),
+            Request::RulesRead { domain } => self.rules_read(&domain, reply),
+            Request::RulesInstall { domain, expected } => {
+                self.rules_install(&domain, &expected, &text.unwrap_or_default(), reply)
+            }
+            Request::RulesCounters { domain } => self.rule_counters(&domain, reply),
+            Request::RulesLog { domain } => self.rules_log(&domain, reply),
             Request::NicAssign { bdf, domain, accept } => self.nic_assign(bdf, &domain, accept, reply),
             Request::NicUnassign { bdf } => self.nic_unassign(bdf, reply),
         };
@@ -45,7 +51,7 @@ impl Supervisor {
     }
 
     /// Reads the domain files so that new ones show; while one is wrong, the old plan is shown.
-    fn reload_quietly(&mut self) -> Result<(), Problems> {
+    pub(super) fn reload_quietly(&mut self) -> Result<(), Problems> {
         match self.reload() {
             Err(problems) if self.plan.machines.is_empty() => Err(problems),
             _ => Ok(()),

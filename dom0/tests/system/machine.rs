@@ -83,6 +83,7 @@ impl Machine {
         lay_out(path);
         let settings = Settings {
             config_dir: path.join("domains"),
+            rules_dir: path.join("rules"),
             runtime_dir: path.join("run"),
             log_dir: path.join("log"),
             lib_dir: path.join("lib"),
@@ -94,6 +95,7 @@ impl Machine {
                 stop: Duration::from_secs(1),
                 ping: Duration::from_millis(100),
                 silence: Duration::from_millis(1500),
+                rules: Duration::from_secs(2),
             },
         };
         let (supervisor, inbox) = Supervisor::new(settings);
@@ -125,8 +127,17 @@ impl Machine {
     }
 
     fn answer(&self, request: Request) -> (Vec<String>, Answer, Option<rustix::fd::OwnedFd>) {
+        self.answer_to_text(request, None)
+    }
+
+    /// The answer to a request with a text enclosed.
+    pub(crate) fn answer_to_text(
+        &self,
+        request: Request,
+        text: Option<&str>,
+    ) -> (Vec<String>, Answer, Option<rustix::fd::OwnedFd>) {
         let (reply, answers) = channel();
-        self.inbox.send(Input::Request(request, reply)).unwrap();
+        self.inbox.send(Input::Request(request, text.map(str::to_owned), reply)).unwrap();
         let mut steps = Vec::new();
         loop {
             match answers.recv_timeout(PATIENCE).unwrap() {

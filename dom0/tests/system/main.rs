@@ -2,6 +2,7 @@
 
 mod machine;
 mod programs;
+mod rules;
 
 use dom0::protocol::{Phase, Request, Users};
 use machine::Machine;

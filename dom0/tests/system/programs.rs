@@ -32,6 +32,7 @@ impl Daemon {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bulkhead"));
         command.args(["--runtime-dir", &path_of(self.directory.path(), "run")]);
         command.args(["--config-dir", &path_of(self.directory.path(), "domains")]);
+        command.args(["--rules-dir", &path_of(self.directory.path(), "rules")]);
         command.args(arguments).env("BULKHEAD_LIB", self.directory.path().join("lib"));
         command
     }
@@ -52,6 +53,7 @@ fn daemon(directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bulkheadd"));
     for (option, name) in [
         ("--config-dir", "domains"),
+        ("--rules-dir", "rules"),
         ("--runtime-dir", "run"),
         ("--log-dir", "log"),
         ("--lib-dir", "lib"),

@@ -1,0 +1,250 @@
+//! Firewall rules: which are wanted, which are in force, and how the one becomes the other.
+//!
+//! A client is introduced to its firewallvm together with its rules, so nothing of it passes before. What does not
+//! compile changes nothing: the rules before stay, and a domain without any gets rules that drop everything.
+
+mod count;
+mod expiry;
+mod install;
+
+pub(super) use count::{Count, Page, advance_count};
+pub(super) use install::Install;
+
+use super::Supervisor;
+use crate::control_link::ControlLink;
+use crate::name::Name;
+use crate::plan::{EndKey, Party};
+use crate::problem::Problem;
+use crate::rules::between::{self, Side, Whereabouts};
+use crate::rules::decisions::Journal;
+use crate::rules::store::Store;
+use crate::rules::{Rules, Version, now};
+use crate::settings::Settings;
+use control::message::{Decision, RULES_PIECE, ToFirewall};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// Sets of rules per domain that are remembered, for decisions that are reported late.
+const REMEMBERED: usize = 4;
+
+/// Everything that is known of rules.
+#[derive(Debug)]
+pub(super) struct RuleBook {
+    store: Store,
+    journal: Journal,
+    standings: BTreeMap<Name, Standing>,
+    /// Number of the latest set of rules that was sent to anyone.
+    generation: u32,
+}
+
+/// Where one client's rules stand.
+#[derive(Debug, Default)]
+struct Standing {
+    /// The last ones that compiled.
+    wanted: Option<Arc<Rules>>,
+    /// Why the file is not what is wanted.
+    problem: Option<Problem>,
+    /// What the firewallvm was sent last, its answer outstanding.
+    sent: Option<(u32, Arc<Rules>)>,
+    /// What it said is in force.
+    in_force: Option<(u32, Arc<Rules>)>,
+    /// What it refused last, and why.
+    refused: Option<(Version, String)>,
+    /// What it was sent lately.
+    recent: VecDeque<(u32, Arc<Rules>)>,
+}
+
+impl RuleBook {
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self {
+            store: Store::new(&settings.rules_dir),
+            journal: Journal::new(&settings.log_dir),
+            standings: BTreeMap::new(),
+            generation: 0,
+        }
+    }
+
+    /// No firewallvm enforces anything for this client any more.
+    pub(super) fn forget(&mut self, name: &Name) {
+        if let Some(standing) = self.standings.get_mut(name) {
+            (standing.sent, standing.in_force, standing.refused) = (None, None, None);
+        }
+    }
+
+    fn standing(&mut self, name: &Name) -> &mut Standing {
+        self.standings.entry(name.clone()).or_default()
+    }
+
+    fn wanted(&self, name: &Name) -> Option<&Arc<Rules>> {
+        self.standings.get(name).and_then(|s| s.wanted.as_ref())
+    }
+}
+
+impl Supervisor {
+    /// A firewallvm is gone: it enforces nothing any more.
+    pub(super) fn rules_without(&mut self, firewall: &Name) {
+        let clients: Vec<Name> = self.clients(firewall).cloned().collect();
+        for client in clients {
+            self.rules.forget(&client);
+        }
+    }
+
+    fn clients<'s>(&'s self, firewall: &'s Name) -> impl Iterator<Item = &'s Name> {
+        let here = |m: &&crate::plan::Machine| m.client.is_some() && m.netvm.as_ref() == Some(firewall);
+        self.plan.machines.iter().filter(here).map(|m| &m.name)
+    }
+
+    /// A client was introduced to its firewallvm: its rules, as its file has them now, come right behind.
+    pub(super) fn rules_at_introduction(&mut self, name: &Name) {
+        self.rules.forget(name);
+        if let Err(problem) = self.take_up(name) {
+            let instead = match self.rules.wanted(name) {
+                Some(rules) if rules.policy.rules.is_empty() => "everything is dropped",
+                Some(_) => "its rules before stay in force",
+                None => "everything is dropped",
+            };
+            tracing::error!(%name, "{instead}, for its rules cannot be used: {problem}");
+            let standing = self.rules.standing(name);
+            standing.wanted.get_or_insert_with(|| Arc::new(Rules::drop_all(Version::of(Some("")))));
+            standing.problem = Some(problem);
+        }
+        self.push(name);
+    }
+
+    /// Makes a client's file what is wanted.
+    fn take_up(&mut self, name: &Name) -> Result<(), Problem> {
+        let file = self.rules.store.read(name)?;
+        let rules = Rules::compile(&self.rules.store.what(name), file.as_deref(), now())?;
+        for warning in self.look_around(name, &rules)? {
+            tracing::warn!(%name, "{warning}");
+        }
+        let standing = self.rules.standing(name);
+        (standing.wanted, standing.problem) = (Some(Arc::new(rules)), None);
+        Ok(())
+    }
+
+    /// Compares a domain's rules with those of the domains beside it: what speaks against them, or is worth a word.
+    fn look_around(&self, name: &Name, rules: &Rules) -> Result<Vec<String>, Problem> {
+        let firewall = self.plan.machine(name).and_then(|m| m.netvm.clone());
+        let file = self.rules.store.what(name);
+        let mine = Side { name, file: &file, policy: &rules.policy };
+        let beside: Vec<(&Name, String, Arc<Rules>)> = firewall
+            .iter()
+            .flat_map(|f| self.clients(f))
+            .filter(|other| *other != name)
+            .filter_map(|other| Some((other, self.rules.store.what(other), self.rules_of(other)?)))
+            .collect();
+        let others: Vec<Side<'_>> =
+            beside.iter().map(|(name, file, rules)| Side { name, file, policy: &rules.policy }).collect();
+        if let Some(why) = between::clash(&mine, &others) {
+            let remedy = "forward another port, or take the rule out of one of the two";
+            return Err(Problem::new(name.to_string(), why, remedy));
+        }
+        let whereabouts = |other: &str| match other.parse().ok().and_then(|o| self.plan.machine(&o)) {
+            Some(machine) if machine.client.is_some() && machine.netvm == firewall => Whereabouts::Here,
+            Some(_) => Whereabouts::Elsewhere,
+            None => Whereabouts::Nowhere,
+        };
+        Ok(between::warnings(&mine, &others, whereabouts))
+    }
+
+    /// The rules of a domain: those wanted, or what its file says if it was not needed yet.
+    fn rules_of(&self, name: &Name) -> Option<Arc<Rules>> {
+        if let Some(wanted) = self.rules.wanted(name) {
+            return Some(Arc::clone(wanted));
+        }
+        let file = self.rules.store.read(name).ok()?;
+        let rules = Rules::compile(&self.rules.store.what(name), file.as_deref(), now());
+        rules.ok().map(Arc::new)
+    }
+
+    /// The firewallvm that enforces a client's rules now, and the client's port there.
+    fn enforcer(&self, name: &Name) -> Option<(&Name, &ControlLink, u8)> {
+        let machine = self.plan.machine(name)?;
+        let (firewall, (port, _)) = (machine.netvm.as_ref()?, machine.client.as_ref()?);
+        let end = Party::Domain(firewall.clone(), EndKey::Port(*port));
+        let introduced = self.wires.iter().any(|w| w.link.upper == end && w.is_begun());
+        let control = self.runtimes.get(firewall).and_then(|r| r.control.as_ref());
+        control.filter(|_| introduced).map(|control| (firewall, control, *port))
+    }
+
+    /// Sends a client's wanted rules to its firewallvm, if it has one now.
+    fn push(&mut self, name: &Name) {
+        let Some(rules) = self.rules.wanted(name).cloned() else { return };
+        let generation = self.rules.generation.wrapping_add(1);
+        let Some((firewall, control, port)) = self.enforcer(name) else { return };
+        let total = u32::try_from(rules.program.len()).unwrap_or(u32::MAX);
+        let mut offset = 0;
+        for piece in rules.program.chunks(RULES_PIECE) {
+            let bytes = piece.iter().copied().collect();
+            control.send(&ToFirewall::Rules { port, generation, total, offset, bytes });
+            offset = offset.saturating_add(u32::try_from(piece.len()).unwrap_or(u32::MAX));
+        }
+        tracing::info!(%name, %firewall, generation, bytes = total, "rules sent");
+        self.rules.generation = generation;
+        let standing = self.rules.standing(name);
+        standing.refused = None;
+        standing.recent.push_front((generation, Arc::clone(&rules)));
+        standing.recent.truncate(REMEMBERED);
+        standing.sent = Some((generation, rules));
+    }
+
+    /// The client on a firewallvm's port.
+    fn client_at(&self, firewall: &Name, port: u8) -> Option<Name> {
+        let on_port = |m: &&crate::plan::Machine| {
+            m.netvm.as_ref() == Some(firewall) && m.client.as_ref().is_some_and(|(p, _)| *p == port)
+        };
+        self.plan.machines.iter().find(on_port).map(|m| m.name.clone())
+    }
+
+    /// A firewallvm said what became of rules.
+    pub(super) fn rules_answered(
+        &mut self,
+        firewall: &Name,
+        port: u8,
+        generation: u32,
+        refused: Option<String>,
+    ) {
+        if generation > self.rules.generation {
+            return self.fault(firewall, "it answered rules that were not sent");
+        }
+        let Some(name) = self.client_at(firewall, port) else { return };
+        let standing = self.rules.standing(&name);
+        // An answer to what was replaced meanwhile concerns nobody.
+        let Some((_, rules)) = standing.sent.take_if(|(sent, _)| *sent == generation) else { return };
+        if let Some(why) = refused {
+            tracing::error!(%name, %firewall, generation, why, "rules refused");
+            standing.refused = Some((rules.version.clone(), why));
+        } else {
+            tracing::info!(%name, %firewall, generation, "rules in force");
+            standing.in_force = Some((generation, rules));
+        }
+    }
+
+    /// A rule that says `log` decided.
+    pub(super) fn rules_decided(&mut self, firewall: &Name, decision: &Decision) {
+        let Some(name) = self.client_at(firewall, decision.port) else { return };
+        let RuleBook { journal, standings, .. } = &mut self.rules;
+        let recent = standings.get(&name).map(|s| &s.recent);
+        let rules = recent.and_then(|r| r.iter().find(|(g, _)| *g == decision.generation));
+        journal.write(&name, decision, rules.map(|(_, rules)| &**rules));
+    }
+
+    /// What is wrong with a domain's rules, in one line.
+    pub(super) fn rules_problem(&self, name: &Name) -> Option<String> {
+        let standing = self.rules.standings.get(name)?;
+        let instead = match (&standing.in_force, &standing.wanted) {
+            (Some((_, rules)), _) | (None, Some(rules)) if !rules.policy.rules.is_empty() => {
+                "the rules before are kept"
+            }
+            _ => "everything is dropped",
+        };
+        if let Some(problem) = &standing.problem {
+            return Some(format!("{instead}: {}: {}", problem.what, problem.why));
+        }
+        if let Some((_, why)) = &standing.refused {
+            return Some(format!("the firewall refused its rules: {why}"));
+        }
+        None
+    }
+}
