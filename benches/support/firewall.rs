@@ -21,6 +21,10 @@ use packet::{
     ipv4::{self, Ipv4},
     udp::Udp,
 };
+use rules_program::{
+    assemble,
+    policy::{Action, Direction, Policy, Ports, Protocols, Rule},
+};
 
 /// Frames in a burst.
 pub(crate) const BURST: usize = 32;
@@ -89,6 +93,24 @@ fn description(client: u8) -> Client {
     }
 }
 
+/// One rule: everything outward is accepted.
+fn accept_all() -> Policy {
+    let rule = Rule {
+        direction: Direction::Outward,
+        action: Action::Accept,
+        targets: Vec::new(),
+        protocols: Protocols::ALL,
+        destination_ports: Ports::ALL,
+        source_ports: Ports::ALL,
+        icmp_type: None,
+        rate: None,
+        connections: None,
+        log: false,
+        line: 0,
+    };
+    Policy { rules: vec![rule], ..Policy::default() }
+}
+
 impl Bench {
     /// A firewall whose clients opened `flows` flows.
     pub(crate) fn new(flows: u32, capacity: u32) -> Self {
@@ -131,10 +153,14 @@ impl Bench {
     fn introduce(&mut self, client: u8) {
         let message = ToFirewall::Client { port: client + 2, client: description(client) };
         self.tell(&message);
+        let program = assemble(&accept_all()).expect("small");
+        let total = u32::try_from(program.len()).expect("small");
+        let bytes = program.into_iter().collect();
+        self.tell(&ToFirewall::Rules { port: client + 2, generation: 1, total, offset: 0, bytes });
     }
 
     fn tell(&mut self, message: &ToFirewall) {
-        let mut buffer = [0; 512];
+        let mut buffer = [0; codec::MAX_LEN];
         let bytes = codec::encode(message, &mut buffer).expect("short");
         self.dom0.send(&Meta::MESSAGE, &[bytes]).expect("room");
         self.dom0.publish();

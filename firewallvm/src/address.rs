@@ -19,7 +19,7 @@ pub const DNS_V6: Ipv6Addr = Ipv6Addr::new(0xfd09, 0x24ef, 0x4179, 0, 0, 0, 0, 0
 pub const DNS_PORT: u16 = 53;
 
 /// What the firewall knows of an address family.
-pub trait Address: Copy + Eq + core::fmt::Debug + 'static {
+pub trait Address: Copy + Eq + core::fmt::Debug + Into<core::net::IpAddr> + 'static {
     /// `0.0.0.0` or `::`.
     const UNSPECIFIED: Self;
 

@@ -1,6 +1,10 @@
 //! Messages from dom0 and netvm, and what dom0 is told.
 
-use crate::{client::Client, flows::PORTS, ports::Ports, state::Core, verdict::DropReason};
+mod rules;
+
+use crate::{
+    client::Client, flows::PORTS, policy::assembly::Piece, ports::Ports, state::Core, verdict::DropReason,
+};
 use abi::link_device::Role;
 use alloc::boxed::Box;
 use control::{
@@ -61,8 +65,11 @@ fn from_dom0<D: Doorbell>(
     match message {
         ToFirewall::Client { port, client } => return set_client(core, port, client),
         ToFirewall::ForgetClient { port } => forget(core, port),
-        // Not understood yet.
-        ToFirewall::Rules { .. } | ToFirewall::GetRuleCounters { .. } => return Err(DropReason::Message),
+        ToFirewall::Rules { port, generation, total, offset, bytes } => {
+            let piece = Piece { port, generation, total, offset, bytes: &bytes };
+            rules::add(core, ports, dom0, &piece)?;
+        }
+        ToFirewall::GetRuleCounters { port } => rules::send_counters(core, ports, dom0, port),
         ToFirewall::GetCounters => send_counters(core, ports, dom0),
         ToFirewall::Ping { nonce } => tell(ports, dom0, &FromDomain::Pong { nonce }),
         ToFirewall::Stop => return Ok(Asked::Stop),
@@ -70,7 +77,7 @@ fn from_dom0<D: Doorbell>(
     Ok(Asked::Nothing)
 }
 
-/// Takes a client on. The flows of one that looked otherwise before are not the new one's.
+/// Takes a client on. The flows and rules of one that looked otherwise before are not the new one's.
 fn set_client(core: &mut Core, port: u8, described: control::message::Client) -> Result<Asked, DropReason> {
     let client = Client::new(described).filter(|client| is_free(core, port, client));
     let Some(client) = client else {
@@ -81,9 +88,9 @@ fn set_client(core: &mut Core, port: u8, described: control::message::Client) ->
     if usize::from(port) >= PORTS || port == crate::flows::UPLINK {
         return Err(DropReason::Message);
     }
-    let same = core
-        .client(port)
-        .is_some_and(|old| (old.mac, old.v4, old.v6_prefix) == (client.mac, client.v4, client.v6_prefix));
+    let same = core.client(port).is_some_and(|old| {
+        (&old.name, old.mac, old.v4, old.v6_prefix) == (&client.name, client.mac, client.v4, client.v6_prefix)
+    });
     if !same {
         forget(core, port);
     }
@@ -113,6 +120,7 @@ fn forget(core: &mut Core, port: u8) {
     core.v4.flows.remove_link(port, |_| {});
     core.v6.flows.remove_link(port, |_| {});
     core.fragments.close(port);
+    core.common.policy.forget(port);
 }
 
 /// Tells dom0 something; if its link is full it will ask again.

@@ -8,11 +8,14 @@ use crate::{
         tcp::{Direction, Tracker},
     },
     nat, pmtu,
-    policy::{Decision, NewFlow},
     state::{Common, Family},
     verdict::{DropReason, Verdict},
 };
-use packet::{headers::Transport, tcp};
+use packet::{headers::Transport, icmp, icmpv6, ipv4, ipv6, tcp};
+use rules_program::{
+    policy::{self, Action},
+    question::{self, Peer, Question},
+};
 
 /// The first packet of a connection that a client opens.
 ///
@@ -26,9 +29,9 @@ pub fn outward<A: Translate>(
     packet: &Packet<'_>,
     key: &ClientKey<A>,
 ) -> Result<Verdict, Verdict> {
-    let client = common.client(key.link).ok_or(DropReason::LinkDown)?;
     let remote = dns::resolve(family, key.destination, key.protocol, key.destination_port)?;
     may_be_reached(family, common, remote)?;
+    let rule = allow(common, packet, key)?;
     let source = family.address.ok_or(Verdict::Answer(pmtu::no_route(packet.headers)))?;
     let tracker = match &packet.headers.transport {
         Transport::Tcp(t) if t.flags & (tcp::SYN | tcp::ACK | tcp::RST) == tcp::SYN => {
@@ -37,27 +40,40 @@ pub fn outward<A: Translate>(
         Transport::Tcp(_) => return Err(DropReason::TcpNotSyn.into()),
         _ => Tracker::packets(Direction::Outward),
     };
-    let wanted =
-        NewFlow { client, destination: key.destination, protocol: key.protocol, port: key.destination_port };
-    if common.policy.judge(&wanted) == Decision::Reject {
-        return Err(Verdict::Answer(pmtu::prohibited(packet.headers)));
-    }
     decide::passes(packet, common.uplink.mtu)?;
     family.flows.admit(key.link)?;
     let nat_port = nat::choose(family, common, key, remote)?;
-    let flow = Flow::new(key, remote, nat_port, tracker).judged(NO_RULE, common.generation);
+    let flow = Flow::new(key, remote, nat_port, tracker).judged(rule, common.generation);
     family.flows.insert(flow, common.now)?;
     Ok(Verdict::ToNet(A::plan(flow.outward(source))))
 }
 
-/// Judges a flow by the rules that came into force since it was judged last: keeps it and says `true`, or removes it.
-#[cold]
-#[inline(never)]
-pub fn rejudge<A: Translate>(family: &mut Family<A>, common: &mut Common, flow: u32) -> bool {
-    // There are no rules yet that would forbid it.
-    family.flows.get_mut(flow).is_some_and(|flow| {
-        flow.generation = common.generation;
-        true
+/// Asks the client's rules.
+fn allow<A: Translate>(common: &mut Common, packet: &Packet<'_>, key: &ClientKey<A>) -> Result<u16, Verdict> {
+    let transport = transport(key.protocol, key.client_port, key.destination_port);
+    let question = Question {
+        direction: policy::Direction::Outward,
+        peer: if key.destination.virtual_server().is_some() { Peer::Dns } else { Peer::Net },
+        remote: key.destination.into(),
+        names: &[],
+        transport: transport.ok_or(DropReason::Internal)?,
+    };
+    let judgement = common.policy.judge(key.link, &question);
+    match judgement.action {
+        Action::Accept => Ok(judgement.rule.unwrap_or(NO_RULE)),
+        Action::Reject => Err(Verdict::Answer(pmtu::prohibited(packet.headers))),
+        Action::Drop | Action::Forward { .. } => Err(DropReason::Policy.into()),
+    }
+}
+
+/// What rules may ask of a connection's first packet; ICMP opens one only with an echo request.
+const fn transport(protocol: u8, source: u16, destination: u16) -> Option<question::Transport> {
+    Some(match protocol {
+        ipv4::TCP => question::Transport::Tcp { source, destination },
+        ipv4::UDP => question::Transport::Udp { source, destination },
+        ipv4::ICMP => question::Transport::Icmp { kind: icmp::ECHO_REQUEST },
+        ipv6::ICMPV6 => question::Transport::Icmpv6 { kind: icmpv6::ECHO_REQUEST },
+        _ => return None,
     })
 }
 
@@ -70,4 +86,15 @@ fn may_be_reached<A: Translate>(family: &Family<A>, common: &Common, remote: A) 
         return Err(DropReason::Destination);
     }
     Ok(())
+}
+
+/// Judges a flow by the rules that came into force since it was judged last: keeps it and says `true`, or removes it.
+#[cold]
+#[inline(never)]
+pub fn rejudge<A: Translate>(family: &mut Family<A>, common: &mut Common, flow: u32) -> bool {
+    // There are no rules yet that would forbid it.
+    family.flows.get_mut(flow).is_some_and(|flow| {
+        flow.generation = common.generation;
+        true
+    })
 }

@@ -1,48 +1,65 @@
-//! The rules in force. Until there is a rule language: a client may open connections outward, nothing may come in.
+//! The rules in force: one verified program per client, and the pieces of the next one.
 //!
-//! This is the only place that is asked whether a new flow may be; known flows are judged when the rules change.
+//! This is the only place that is asked whether a new flow may be. A client without a program has no flows: until
+//! dom0 has installed its rules, nothing of it passes.
 
-use crate::client::Client;
+pub mod assembly;
+mod in_force;
 
-/// A connection that a client wants to open.
-#[derive(Clone, Copy, Debug)]
-pub struct NewFlow<'a, A> {
-    /// Who.
-    pub client: &'a Client,
-    /// To whom; for a virtual name server its virtual address.
-    pub destination: A,
-    /// Transport protocol.
-    pub protocol: u8,
-    /// Destination port, 0 for an echo.
-    pub port: u16,
-}
+use crate::flows::PORTS;
+use alloc::boxed::Box;
+use assembly::{Assembly, Piece, Refused};
+pub use in_force::InForce;
+use rules_program::{
+    Program,
+    question::{Judgement, Question},
+};
 
-/// What the rules say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// It may.
-    Accept,
-    /// It may not; the client is told so.
-    Reject,
-}
-
-/// The rules.
-#[derive(Clone, Copy, Debug)]
+/// The programs of all clients.
+#[derive(Debug, Default)]
 pub struct Policy {
-    /// What is said about every new connection.
-    pub outward: Decision,
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self { outward: Decision::Accept }
-    }
+    clients: [Option<Box<InForce>>; PORTS],
+    assembly: Assembly,
 }
 
 impl Policy {
-    /// Judges a new connection.
+    /// Judges the first packet of a connection by the rules of the client on `link`, and counts the decision.
+    pub fn judge(&mut self, link: u8, question: &Question<'_>) -> Judgement {
+        match self.of_mut(link) {
+            Some(rules) => rules.judge(question),
+            None => Judgement::NO_RULE,
+        }
+    }
+
+    /// The rules of the client on `link`, once it has any.
     #[must_use]
-    pub const fn judge<A>(&self, _flow: &NewFlow<'_, A>) -> Decision {
-        self.outward
+    pub fn of(&self, link: u8) -> Option<&InForce> {
+        self.clients.get(usize::from(link)).and_then(Option::as_deref)
+    }
+
+    fn of_mut(&mut self, link: u8) -> Option<&mut InForce> {
+        self.clients.get_mut(usize::from(link)).and_then(Option::as_deref_mut)
+    }
+
+    /// Takes a piece of a client's next program; `true` when that was the last one and the program is in force.
+    ///
+    /// # Errors
+    /// [`Refused`]: the rules in force stay.
+    pub fn add(&mut self, piece: &Piece<'_>) -> Result<bool, Refused> {
+        let Some(bytes) = self.assembly.add(piece)? else { return Ok(false) };
+        let program = Program::load(&bytes).map_err(|refusal| Refused::Answer(refusal.as_str()))?;
+        drop(bytes);
+        let rules = InForce::new(program, piece.generation).ok_or(assembly::NO_MEMORY)?;
+        let place = self.clients.get_mut(usize::from(piece.port)).ok_or(assembly::NO_CLIENT)?;
+        *place = Some(Box::new(rules));
+        Ok(true)
+    }
+
+    /// Forgets the rules of the client on `link`, and what has come of the next ones.
+    pub fn forget(&mut self, link: u8) {
+        if let Some(place) = self.clients.get_mut(usize::from(link)) {
+            *place = None;
+        }
+        self.assembly.forget(link);
     }
 }

@@ -24,6 +24,11 @@ use pnet_packet::{
     udp::{self, MutableUdpPacket, UdpPacket},
 };
 
+use rules_program::{
+    assemble,
+    policy::{Action, Direction, Policy, Ports, Protocols, Rule},
+};
+
 const CARD: [u8; 6] = [0x52, 0x54, 0, 1, 2, 3];
 const ROUTER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const CLIENT_MAC: [u8; 6] = [2, 0x62, 0x6B, 0, 0, 1];
@@ -141,9 +146,28 @@ impl Chain {
             v6_prefix: None,
             mtu: 1500,
         };
-        let mut buffer = [0; codec::MAX_LEN];
-        let bytes = codec::encode(&ToFirewall::Client { port: 2, client }, &mut buffer).unwrap();
-        self.dom0.send(&Meta::MESSAGE, &[bytes]).unwrap();
+        let rule = Rule {
+            direction: Direction::Outward,
+            action: Action::Accept,
+            targets: Vec::new(),
+            protocols: Protocols::ALL,
+            destination_ports: Ports::ALL,
+            source_ports: Ports::ALL,
+            icmp_type: None,
+            rate: None,
+            connections: None,
+            log: false,
+            line: 0,
+        };
+        let program = assemble(&Policy { rules: vec![rule], ..Policy::default() }).unwrap();
+        let total = program.len().try_into().unwrap();
+        let bytes = program.into_iter().collect();
+        let rules = ToFirewall::Rules { port: 2, generation: 1, total, offset: 0, bytes };
+        for message in [ToFirewall::Client { port: 2, client }, rules] {
+            let mut buffer = [0; codec::MAX_LEN];
+            let bytes = codec::encode(&message, &mut buffer).unwrap();
+            self.dom0.send(&Meta::MESSAGE, &[bytes]).unwrap();
+        }
         self.dom0.publish();
     }
 

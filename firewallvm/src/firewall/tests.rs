@@ -6,6 +6,7 @@ mod icmp;
 mod limits;
 mod offload;
 mod pieces;
+mod rules;
 mod services;
 mod spoof;
 mod tcp;

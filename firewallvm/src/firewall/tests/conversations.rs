@@ -152,8 +152,14 @@ fn a_forgotten_client_leaves_nothing() {
     w.client_sends(0, &to_server(false, 0).udp(mac(0), (5000, 4433), b""));
     assert!(w.at_net().is_empty());
     let client = w.description(0);
+    let before = w.drops(DropReason::Policy);
     w.tell(&ToFirewall::Client { port: 2, client });
-    assert_eq!(w.at_net().len(), 1, "what waited on the link is judged now");
+    assert!(w.at_net().is_empty());
+    assert_eq!(
+        w.drops(DropReason::Policy),
+        before + 1,
+        "what waited on the link is judged now, and has no rules"
+    );
 }
 
 #[test]

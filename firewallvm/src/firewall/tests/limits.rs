@@ -238,33 +238,3 @@ fn a_small_ring_carries_what_fits() {
     w.at_net();
     w.out(0, &to_server(false, 0).udp(mac(0), (5000, 4433), &[1; 1400]));
 }
-
-#[test]
-fn policy_that_rejects_tells_the_client() {
-    let mut core =
-        crate::state::Core::new(&crate::state::Setup { v4_flows: 8, v6_flows: 8, seed: [1; 64] }).unwrap();
-    core.common.policy.outward = crate::policy::Decision::Reject;
-    core.set_uplink(&uplink());
-    let w = World::new(1);
-    let client = crate::client::Client::new(w.description(0)).unwrap();
-    core.common.clients[2] = Some(Box::new(client));
-    for six in [false, true] {
-        let frame = to_server(six, 0).udp(mac(0), (5000, 4433), b"");
-        let headers = headers(&frame);
-        let packet = crate::decide::Packet {
-            frame: &frame,
-            headers: &headers,
-            offload: crate::offload::Offload::NONE,
-            origin: crate::decide::Origin::Whole,
-            hint: None,
-        };
-        let verdict = crate::from_client::judge(&mut core, &packet, 2);
-        let code = match verdict {
-            crate::verdict::Verdict::Answer(crate::verdict::Answer::Error4(e)) => (e.kind, e.code),
-            crate::verdict::Verdict::Answer(crate::verdict::Answer::Error6(e)) => (e.kind, e.code),
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(code, if six { (1, 1) } else { (3, 13) });
-    }
-    assert!(core.v4.flows.is_empty() && core.v6.flows.is_empty());
-}

@@ -1,5 +1,6 @@
 //! A firewall with real links in memory, and the packets to put into them.
 #![expect(clippy::too_many_arguments, reason = "a packet has that many fields")]
+use super::rules::accept_all;
 use crate::{
     Firewall, Next,
     address::{OUR_LINK_LOCAL, OUR_MAC},
@@ -54,6 +55,10 @@ pub(super) fn prefix6(client: usize) -> Ipv6Addr {
     Ipv6Addr::new(0xfd09, 0x24ef, 0x4179, n, 0, 0, 0, 0)
 }
 
+pub(super) fn name(client: usize) -> control::message::Name {
+    format!("client-{client}").as_str().try_into().unwrap()
+}
+
 /// What netvm says when all is well.
 pub(super) fn uplink() -> Uplink {
     let v4 =
@@ -98,6 +103,7 @@ impl World {
             let port = u8::try_from(n + 2).unwrap();
             world.fw.attach(port, Role::Downstream, ours);
             world.tell(&ToFirewall::Client { port, client: world.description(n) });
+            world.install(n, &accept_all());
         }
         world.uplink(&uplink());
         world.run();
@@ -110,7 +116,7 @@ impl World {
 
     pub(super) fn description(&self, n: usize) -> Client {
         Client {
-            name: "work".try_into().unwrap(),
+            name: name(n),
             mac: mac(n),
             v4: client4(n),
             v4_gateway: gateway4(n),
@@ -121,7 +127,7 @@ impl World {
     }
 
     pub(super) fn tell(&mut self, message: &ToFirewall) {
-        let mut buffer = [0; 512];
+        let mut buffer = [0; codec::MAX_LEN];
         let bytes = codec::encode(message, &mut buffer).unwrap();
         self.dom0.send(&Meta::MESSAGE, &[bytes]).unwrap();
         self.dom0.publish();
