@@ -121,6 +121,7 @@ fn forget(core: &mut Core, port: u8) {
     core.v6.flows.remove_link(port, |_| {});
     core.fragments.close(port);
     core.common.policy.forget(port);
+    core.common.names.forget(port);
 }
 
 /// Tells dom0 something; if its link is full it will ask again.
@@ -145,6 +146,7 @@ fn send_counters<D: Doorbell>(core: &Core, ports: &mut Ports<D>, dom0: u8) {
         .zip(links)
         .chain(tables.map(|(name, count)| (name, u64::from(count))))
         .chain(core.drops.iter())
+        .chain(core.common.names.counters())
         .peekable();
     while counters.peek().is_some() {
         let batch =

@@ -5,11 +5,13 @@
 //! have already refused every packet whose source address belies it.
 
 use crate::{
+    address::DNS_PORT,
     dns::Virtual,
     flows::{
         ClientKey, Flow, Key, UPLINK,
         tcp::{Direction, Segment},
     },
+    names,
     offload::Offload,
     opening, pmtu,
     state::{Common, Family},
@@ -222,7 +224,7 @@ fn known<A: Translate>(
 #[inline]
 fn known_outward<A: Translate>(
     family: &mut Family<A>,
-    common: &Common,
+    common: &mut Common,
     packet: &Packet<'_>,
     flow: u32,
 ) -> Result<Verdict, Verdict> {
@@ -237,6 +239,9 @@ fn known_outward<A: Translate>(
     passes(packet, common.uplink.mtu)?;
     track(flow, packet, Direction::Outward)?;
     flow.touch(common.now);
+    if flow.remote_port == DNS_PORT {
+        names::saw_question(common, packet, flow);
+    }
     Ok(Verdict::ToNet(A::plan(flow.outward(source))))
 }
 
@@ -256,7 +261,7 @@ pub fn inward<A: Translate>(family: &mut Family<A>, common: &mut Common, packet:
 #[inline]
 fn known_inward<A: Translate>(
     family: &mut Family<A>,
-    common: &Common,
+    common: &mut Common,
     packet: &Packet<'_>,
     flow: u32,
 ) -> Result<Verdict, Verdict> {
@@ -265,6 +270,10 @@ fn known_inward<A: Translate>(
     if flow.peer == UPLINK { passes_inward(packet, client.mtu) } else { passes(packet, client.mtu) }?;
     track(flow, packet, Direction::Inward)?;
     flow.touch(common.now);
+    // Before the client has it, so that its next packet already finds what it was told.
+    if flow.remote_port == DNS_PORT {
+        names::saw_answer(common, packet, flow);
+    }
     Ok(Verdict::ToClient(flow.link, A::plan(flow.inward())))
 }
 

@@ -30,6 +30,7 @@ pub mod fragments;
 pub mod from_client;
 pub mod from_net;
 pub mod hash;
+pub mod names;
 pub mod nat;
 pub mod nd;
 pub mod offload;

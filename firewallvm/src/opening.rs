@@ -7,7 +7,7 @@ use crate::{
         ClientKey, Flow, NO_RULE,
         tcp::{Direction, Tracker},
     },
-    nat, pmtu,
+    names, nat, pmtu,
     state::{Common, Family},
     verdict::{DropReason, Verdict},
 };
@@ -45,6 +45,7 @@ pub fn outward<A: Translate>(
     let nat_port = nat::choose(family, common, key, remote)?;
     let flow = Flow::new(key, remote, nat_port, tracker).judged(rule, common.generation);
     family.flows.insert(flow, common.now)?;
+    names::saw_question(common, packet, &flow);
     Ok(Verdict::ToNet(A::plan(flow.outward(source))))
 }
 

@@ -6,6 +6,7 @@ use crate::{
     flows::{Flows, PORTS},
     fragments::Fragments,
     hash::Random,
+    names::Names,
     policy::Policy,
     uplink::Uplink,
     verdict::Drops,
@@ -62,6 +63,8 @@ pub struct Common {
     pub policy: Policy,
     /// Counts changes of any client's rules: a flow judged in another generation is judged again.
     pub generation: u16,
+    /// What clients were told about the names in their rules.
+    pub names: Names,
     /// Unpredictable numbers.
     pub random: Random,
     /// Secret for NAT ports that are to stay the same.
@@ -103,15 +106,19 @@ impl Core {
             [low, high]
         });
         let mut key = || keys.next().unwrap_or_default();
+        let v4 = Family::new(setup.v4_flows, key()).ok_or(SetupError::OutOfMemory)?;
+        let v6 = Family::new(setup.v6_flows, key()).ok_or(SetupError::OutOfMemory)?;
+        let mut random = Random::new(key());
         Ok(Self {
-            v4: Family::new(setup.v4_flows, key()).ok_or(SetupError::OutOfMemory)?,
-            v6: Family::new(setup.v6_flows, key()).ok_or(SetupError::OutOfMemory)?,
+            v4,
+            v6,
             common: Common {
                 clients: [const { None }; PORTS],
                 uplink: Uplink::default(),
                 policy: Policy::default(),
                 generation: 0,
-                random: Random::new(key()),
+                names: Names::new(&mut random),
+                random,
                 port_key: key(),
                 now: 0,
                 now_us: 0,

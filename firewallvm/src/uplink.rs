@@ -44,5 +44,6 @@ impl Core {
         });
         let resolvers = v6.iter().flat_map(|v6| v6.dns.iter().copied());
         self.v6.set_uplink(v6.map(|v6| v6.address), resolvers);
+        self.common.names.set_own(self.v4.address.map(Into::into), self.v6.address.map(Into::into));
     }
 }

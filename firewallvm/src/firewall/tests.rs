@@ -4,6 +4,7 @@ mod conversations;
 mod hostile;
 mod icmp;
 mod limits;
+mod names;
 mod offload;
 mod pieces;
 mod rules;
