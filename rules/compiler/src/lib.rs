@@ -6,13 +6,19 @@
 #![forbid(unsafe_code)]
 
 pub mod ast;
+pub mod compile;
 pub mod diagnostic;
 pub mod edit;
+mod lints;
 pub mod nft;
+pub mod packet;
 pub mod parse;
 pub mod print;
+pub mod reference;
+mod sets;
 pub mod span;
 mod suggest;
 
+pub use compile::{Compiled, compile, compile_file};
 pub use diagnostic::Diagnostic;
 pub use parse::{parse, parse_rule};

@@ -104,12 +104,14 @@ pub(super) struct Fields<'t> {
     /// The rule.
     pub(super) line: Word<'t>,
     found: [Option<Field<'t>>; KEYS.len()],
+    /// Whether a protocol stands where the host would: `accept tcp 443`.
+    without_host: bool,
 }
 
 impl<'t> Fields<'t> {
     /// Sorts the words of a line; `None` when one of them has no place.
     pub(super) fn collect(line: Word<'t>, problems: &mut Problems) -> Option<Self> {
-        let mut fields = Self { line, found: [None; KEYS.len()] };
+        let mut fields = Self { line, found: [None; KEYS.len()], without_host: false };
         let errors = problems.0.len();
         let mut rest = line;
         while let Some(word) = rest.next_word() {
@@ -158,7 +160,7 @@ impl<'t> Fields<'t> {
         Ok(())
     }
 
-    /// A word without a key: the next of `action [dsthost [proto [dstports|icmptype]]]` that is not given yet.
+    /// A word without a key: the next of `action [dsthost] [proto [dstports|icmptype]]` that is not given yet.
     fn positional(&mut self, word: Word<'t>) -> Result<(), Diagnostic> {
         let field = Field { value: word, whole: word.span };
         if self.get(Key::Action).is_none() {
@@ -167,9 +169,12 @@ impl<'t> Fields<'t> {
                 None => self.put(Key::Action, field),
             };
         }
-        if OTHER_END.iter().all(|key| self.get(*key).is_none()) && !values::is_protocol(word.text) {
-            no_host(word)?;
-            return self.put(Key::DstHost, field);
+        if !self.without_host && OTHER_END.iter().all(|key| self.get(*key).is_none()) {
+            if !values::is_protocol(word.text) {
+                no_host(word)?;
+                return self.put(Key::DstHost, field);
+            }
+            self.without_host = true;
         }
         if self.get(Key::Proto).is_none() {
             return self.put(Key::Proto, field);
@@ -196,7 +201,7 @@ fn no_host(word: Word<'_>) -> Result<(), Diagnostic> {
     if matches!(word.text, "any" | "all" | "*" | "-") {
         let wrong =
             word.error(format!("`{}` is no host", word.text)).label("expected an address or a host name");
-        return Err(wrong.help("for every host leave it out: `accept proto=tcp dstports=443`"));
+        return Err(wrong.help("for every host leave it out: `accept tcp 443`"));
     }
     Ok(())
 }
