@@ -189,26 +189,20 @@ impl Names {
     pub fn answered(&mut self, link: u8, conversation: Conversation, message: &[u8], now: u32) {
         let (key, own) = (self.key, self.own);
         let Some(watch) = self.watch_mut(link) else { return };
-        let mut rebound = 0;
-        let outcome = watch.read(key, conversation, message, now).map(|read| {
-            let (name, addresses) = read?;
-            let told = addresses.iter().filter(|(address, _)| {
-                let inside = rebinding::is_inside(*address, &own);
-                rebound += u64::from(inside);
-                !inside
-            });
-            let told = told.map(|(address, ttl)| (*address, now.saturating_add(life(*ttl))));
-            Some(watch.pins.pin(name, told))
-        });
-        match outcome {
-            Ok(None) => {}
-            Ok(Some(pinned)) => {
-                self.count(Count::Read, 1);
-                self.count(Count::Pinned, pinned as u64);
-                self.count(Count::Rebinding, rebound);
-            }
-            Err(why) => self.count(why, 1),
+        let (name, mut told) = match watch.read(key, conversation, message, now) {
+            Ok(Some(read)) => read,
+            Ok(None) => return,
+            Err(why) => return self.count(why, 1),
+        };
+        let all = told.len();
+        told.retain(|(address, _)| !rebinding::is_inside(*address, &own));
+        for (_, ttl) in &mut told {
+            *ttl = now.saturating_add((*ttl).clamp(MIN_LIFE, MAX_LIFE));
         }
+        let pinned = watch.pins.pin(name, &told);
+        self.count(Count::Read, 1);
+        self.count(Count::Pinned, pinned as u64);
+        self.count(Count::Rebinding, (all - told.len()) as u64);
     }
 
     /// The counters by name.
@@ -269,11 +263,6 @@ impl Watch {
         let addresses = answer::addresses(message, &header, &question, key).map_err(malformed)?;
         Ok(name.map(|name| (name, addresses)))
     }
-}
-
-/// For how many seconds an address is pinned.
-fn life(ttl: u32) -> u32 {
-    ttl.clamp(MIN_LIFE, MAX_LIFE)
 }
 
 #[cfg(test)]

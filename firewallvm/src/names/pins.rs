@@ -71,21 +71,28 @@ impl Pins {
         1 << self.quota
     }
 
-    /// Notes what one answer told about a name: addresses and the second at which each expires. What does not fit
-    /// into the name's places is left; what was told before and holds least long gives way. Returns how many were
-    /// noted.
-    pub(super) fn pin(&mut self, name: u16, told: impl Iterator<Item = (IpAddr, u32)>) -> usize {
+    /// Notes what one answer told about a name: addresses, and the second at which each expires. The first ones count,
+    /// as many as the name has places; of what was told before, what holds least long gives way. Returns how many
+    /// were noted.
+    pub(super) fn pin(&mut self, name: u16, told: &[(IpAddr, u32)]) -> usize {
         let first = usize::from(name) << self.quota;
+        let told = told.get(..self.quota()).unwrap_or(told);
         let mut taken = 0_u64;
-        for (address, expires) in told {
-            let address = halves(address);
-            let own = (0_u32..).zip(self.places.get(first..first + self.quota()).unwrap_or_default());
-            let known = own.clone().find(|(_, pin)| pin.expires != 0 && pin.address == address);
-            let oldest = || own.filter(|(at, _)| taken >> at & 1 == 0).min_by_key(|(_, pin)| pin.expires);
-            let Some((at, old)) = known.map_or_else(oldest, Some) else { break };
-            let expires = if known.is_some() { expires.max(old.expires) } else { expires };
-            taken |= 1_u64 << at;
-            self.replace(first + at as usize, address, expires);
+        // What is known already stays where it is, before something new may take a place.
+        for known in [true, false] {
+            for (address, expires) in told.iter().map(|(address, expires)| (halves(*address), *expires)) {
+                let own = (0_u32..).zip(self.places.get(first..first + self.quota()).unwrap_or_default());
+                let same = own.clone().find(|(_, pin)| pin.expires != 0 && pin.address == address);
+                let oldest = || own.filter(|(at, _)| taken >> at & 1 == 0).min_by_key(|(_, pin)| pin.expires);
+                let place = match same {
+                    Some((at, pin)) => Some((at, expires.max(pin.expires))),
+                    None if known => None,
+                    None => oldest().map(|(at, _)| (at, expires)),
+                };
+                let Some((at, expires)) = place else { continue };
+                taken |= 1 << at;
+                self.replace(first + at as usize, address, expires);
+            }
         }
         taken.count_ones() as usize
     }

@@ -71,6 +71,22 @@ enum Data {
 }
 
 impl Said {
+    /// Owner and target, of an alias.
+    pub(crate) fn alias(&self) -> Option<(&str, &str)> {
+        match &self.data {
+            Data::Alias(target) => Some((&self.owner, target)),
+            Data::Is(_) => None,
+        }
+    }
+
+    /// Owner and address, of an address.
+    pub(crate) fn address(&self) -> Option<(&str, IpAddr)> {
+        match self.data {
+            Data::Is(address) => Some((&self.owner, address)),
+            Data::Alias(_) => None,
+        }
+    }
+
     fn record(&self) -> ResourceRecord<'_> {
         let data = match &self.data {
             Data::Is(IpAddr::V4(address)) => RData::A(A::from(*address)),
