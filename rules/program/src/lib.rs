@@ -14,6 +14,7 @@
         clippy::panic,
         clippy::indexing_slicing,
         clippy::allow_attributes,
+        clippy::cast_possible_truncation,
         reason = "a test that fails should say where"
     )
 )]
@@ -23,9 +24,21 @@ extern crate alloc;
 extern crate std;
 
 mod assemble;
+mod disassemble;
+mod eval;
+mod format;
+mod index;
+pub mod listing;
+mod memory;
 pub mod policy;
 mod program;
 pub mod question;
+mod verify;
 
 pub use assemble::{TooLarge, assemble};
+pub use disassemble::disassemble;
+pub use listing::Listing;
 pub use program::{Program, Refusal};
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,6 @@
 
 use alloc::{string::String, vec::Vec};
 use ipnet::{Ipv4Net, Ipv6Net};
-use serde::{Deserialize, Serialize};
 
 /// Rules in a policy at most.
 pub const MAX_RULES: usize = 16_384;
@@ -19,7 +18,7 @@ pub const MAX_DOMAINS: usize = 32;
 pub const MAX_LIMITED: usize = 256;
 
 /// The rules of one domain.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     /// In order, both directions together; a rule's place is its number.
     pub rules: Vec<Rule>,
@@ -30,7 +29,7 @@ pub struct Policy {
 }
 
 /// One rule.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// Which packets it is about.
     pub direction: Direction,
@@ -57,7 +56,7 @@ pub struct Rule {
 }
 
 /// Which way the first packet of a connection goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// From the domain that the rules belong to.
     Outward,
@@ -66,7 +65,7 @@ pub enum Direction {
 }
 
 /// What is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     /// Lets it pass.
     Accept,
@@ -82,7 +81,7 @@ pub enum Action {
 }
 
 /// The other end of a connection: its destination outward, its source inward.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Target {
     /// IPv4 addresses in the network.
     V4(Ipv4Net),
@@ -101,7 +100,7 @@ pub enum Target {
 }
 
 /// A set of transport protocols.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Protocols(u8);
 
 impl Protocols {
@@ -142,7 +141,7 @@ impl Protocols {
 }
 
 /// A range of ports, both ends included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ports {
     /// First port.
     pub first: u16,
@@ -163,7 +162,7 @@ impl Ports {
 }
 
 /// How often a rule may match: a token bucket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rate {
     /// Matches in `per_seconds`; not 0.
     pub count: u32,

@@ -1,11 +1,14 @@
-//! A program in force: verified bytes, and the answers they give.
+//! A program in force: verified bytes, made ready to answer.
 
 use crate::{
-    assemble::MAGIC,
-    policy::{Action, Policy, Ports, Protocols, Rule, Target},
-    question::{Gate, Judgement, Peer, Question, Transport},
+    format,
+    index::{Index, build},
+    memory::{collect, exact, push},
+    policy::{Action, Ports, Protocols, Rate},
+    question::Judgement,
+    verify::Verified,
 };
-use core::net::IpAddr;
+use alloc::{boxed::Box, string::String, vec::Vec};
 
 /// Why bytes are no program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,119 +41,132 @@ impl core::fmt::Display for Refusal {
 
 impl core::error::Error for Refusal {}
 
-/// Verified rules.
+/// Verified rules with their index; [`judge`](Self::judge) stands in `eval.rs`.
 #[derive(Clone, Debug)]
 pub struct Program {
-    policy: Policy,
+    pub(crate) decisions: Box<[Decision]>,
+    pub(crate) limits: Box<[Limits]>,
+    pub(crate) index: Index,
+    forwards: Box<[Forward]>,
+    names: Box<[String]>,
+    domains: Box<[String]>,
+}
+
+/// What a rule decides.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Decision {
+    action: Action,
+    log: bool,
+}
+
+impl Decision {
+    /// The answer of the rule with this number.
+    pub(crate) const fn by(self, rule: u16) -> Judgement {
+        Judgement { action: self.action, rule: Some(rule), log: self.log }
+    }
+}
+
+/// A rule that forwards: its number, transport protocols, ports of the uplink's address.
+type Forward = (u16, Protocols, Ports);
+
+/// The limits of a rule that has some.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) rule: u16,
+    rate: Option<Rate>,
+    connections: Option<u32>,
 }
 
 impl Program {
-    /// Verifies a program's bytes.
+    /// Verifies a program's bytes and builds the index over its rules. Whatever the bytes are, this does not panic,
+    /// and time and memory are bounded by their number.
     ///
     /// # Errors
     /// [`Refusal`].
     pub fn load(bytes: &[u8]) -> Result<Self, Refusal> {
-        let body = bytes.strip_prefix(&MAGIC[..]).ok_or(Refusal::Version)?;
-        match postcard::take_from_bytes(body) {
-            Ok((policy, [])) => Ok(Self { policy }),
-            _ => Err(Refusal::Malformed),
-        }
+        let verified = Verified::of(bytes)?;
+        let decisions = verified.rules().map(|rule| Decision { action: rule.action, log: rule.log });
+        Ok(Self {
+            decisions: collect(decisions, verified.rules.len())?,
+            limits: limits(&verified)?,
+            forwards: forwards(&verified)?,
+            index: build(&verified)?,
+            names: strings(verified.names(), verified.string_counts().0)?,
+            domains: strings(verified.domains(), verified.string_counts().1)?,
+        })
     }
 
     /// How many rules there are.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.policy.rules.len()
+    pub const fn len(&self) -> usize {
+        self.decisions.len()
     }
 
     /// Whether there is none: everything is dropped.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.policy.rules.is_empty()
+    pub const fn is_empty(&self) -> bool {
+        self.decisions.is_empty()
     }
 
     /// Host names that the rules refer to; a name's place is its number.
     pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.policy.names.iter().map(alloc::string::String::as_str)
+        self.names.iter().map(String::as_str)
     }
 
     /// Domains that the rules refer to; a domain's place is its number.
     pub fn domains(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.policy.domains.iter().map(alloc::string::String::as_str)
+        self.domains.iter().map(String::as_str)
     }
 
     /// The rules with a rate or connection limit: number and limits.
-    pub fn limited(&self) -> impl Iterator<Item = (u16, Option<crate::policy::Rate>, Option<u32>)> {
-        (0..).zip(&self.policy.rules).filter_map(|(number, rule)| {
-            (rule.rate.is_some() || rule.connections.is_some()).then_some((
-                number,
-                rule.rate,
-                rule.connections,
-            ))
-        })
+    pub fn limited(&self) -> impl Iterator<Item = (u16, Option<Rate>, Option<u32>)> {
+        self.limits.iter().map(|limits| (limits.rule, limits.rate, limits.connections))
     }
 
     /// The rules that forward ports: number, transport protocols, ports of the uplink's address.
     pub fn forwards(&self) -> impl Iterator<Item = (u16, Protocols, Ports)> {
-        (0..).zip(&self.policy.rules).filter_map(|(number, rule)| {
-            matches!(rule.action, Action::Forward { .. }).then_some((
-                number,
-                rule.protocols,
-                rule.destination_ports,
-            ))
-        })
+        self.forwards.iter().copied()
     }
 
-    /// The first rule that matches.
-    pub fn judge(&self, question: &Question<'_>, gate: &mut impl Gate) -> Judgement {
-        let found = (0u16..).zip(&self.policy.rules).find(|(number, rule)| {
-            matches(rule, question)
-                && ((rule.rate.is_none() && rule.connections.is_none()) || gate.admits(*number))
-        });
-        found.map_or(Judgement::NO_RULE, |(number, rule)| Judgement {
-            action: rule.action,
-            rule: Some(number),
-            log: rule.log,
-        })
+    /// Memory that it takes in bytes, names and domains aside.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        size_of_val(&*self.decisions)
+            + size_of_val(&*self.limits)
+            + size_of_val(&*self.forwards)
+            + self.index.memory()
     }
 }
 
-fn matches(rule: &Rule, question: &Question<'_>) -> bool {
-    let (protocol, ports, kind) = match question.transport {
-        Transport::Tcp { source, destination } => (Protocols::TCP, Some((source, destination)), None),
-        Transport::Udp { source, destination } => (Protocols::UDP, Some((source, destination)), None),
-        Transport::Icmp { kind } => (Protocols::ICMP, None, Some(kind)),
-        Transport::Icmpv6 { kind } => (Protocols::ICMPV6, None, Some(kind)),
-    };
-    let ports = match ports {
-        Some((source, destination)) => {
-            rule.source_ports.contains(source) && rule.destination_ports.contains(destination)
-        }
-        None => rule.source_ports == Ports::ALL && rule.destination_ports == Ports::ALL,
-    };
-    rule.direction == question.direction
-        && rule.protocols.contains(protocol)
-        && ports
-        && (rule.icmp_type.is_none() || rule.icmp_type == kind)
-        && is_target(rule, question)
+fn limits(verified: &Verified<'_>) -> Result<Box<[Limits]>, Refusal> {
+    let mut limits = Vec::new();
+    let mut records = verified.limits().iter();
+    for (number, rule) in (0..).zip(verified.rules()).filter(|(_, rule)| rule.is_limited()) {
+        let found = records.next().and_then(|record| format::limit(&rule, record));
+        let (rate, connections) = found.ok_or(Refusal::Malformed)?;
+        push(&mut limits, Limits { rule: number, rate, connections })?;
+    }
+    exact(limits)
 }
 
-fn is_target(rule: &Rule, question: &Question<'_>) -> bool {
-    let in_network = matches!(question.peer, Peer::Net | Peer::Dns);
-    let is_it = |target: &Target| match (target, question.remote) {
-        (Target::V4(net), IpAddr::V4(remote)) => in_network && net.contains(&remote),
-        (Target::V6(net), IpAddr::V6(remote)) => in_network && net.contains(&remote),
-        (Target::AnyV4, IpAddr::V4(_)) | (Target::AnyV6, IpAddr::V6(_)) => in_network,
-        (Target::Name(name), _) => in_network && question.names.contains(name),
-        (Target::Domain(domain), _) => question.peer == Peer::Domain(Some(*domain)),
-        (Target::Dns, _) => {
-            let port = match question.transport {
-                Transport::Tcp { destination, .. } | Transport::Udp { destination, .. } => destination,
-                _ => 0,
-            };
-            question.peer == Peer::Dns && port == 53
+fn forwards(verified: &Verified<'_>) -> Result<Box<[Forward]>, Refusal> {
+    let mut forwards = Vec::new();
+    for (number, rule) in (0..).zip(verified.rules()) {
+        if matches!(rule.action, Action::Forward { .. }) {
+            push(&mut forwards, (number, rule.protocols, rule.destination_ports))?;
         }
-        _ => false,
-    };
-    if rule.targets.is_empty() { in_network } else { rule.targets.iter().any(is_it) }
+    }
+    exact(forwards)
+}
+
+fn strings<'b>(from: impl Iterator<Item = &'b str>, count: usize) -> Result<Box<[String]>, Refusal> {
+    let mut strings = Vec::new();
+    strings.try_reserve_exact(count).map_err(|_| Refusal::OutOfMemory)?;
+    for string in from {
+        let mut copy = String::new();
+        copy.try_reserve_exact(string.len()).map_err(|_| Refusal::OutOfMemory)?;
+        copy.push_str(string);
+        push(&mut strings, copy)?;
+    }
+    exact(strings)
 }
