@@ -17,14 +17,15 @@ use packet::{
     ipv4, ipv6,
 };
 
-/// Longest IP packet.
-const MAX_PACKET: usize = 65_535;
+/// Longest IPv4 packet, and longest payload of an IPv6 packet.
+const LONGEST: usize = 65_535;
 /// A buffer: Ethernet header and the longest packet.
-const BUFFER: usize = ethernet::HEADER_LEN + MAX_PACKET;
+const BUFFER: usize = ethernet::HEADER_LEN + ipv6::HEADER_LEN + LONGEST;
 /// One bit for every eight bytes of payload.
 const BITS: usize = 65_536 / 8 / 64;
-/// Fragments of one datagram at most: 64 KiB on a path with an MTU of 576 has 119.
-const MAX_FRAGMENTS: u16 = 128;
+/// Fragments of one datagram at most: 64 KiB on a path with an MTU of 296, the smallest that RFC 1191 §7.1 names for
+/// a link in use, has 241.
+const MAX_FRAGMENTS: u16 = 256;
 /// Seconds for the last fragment to come (RFC 8200 §4.5; RFC 1122 §3.3.2 for IPv4).
 const TIMEOUT: u32 = 60;
 /// Datagrams in the making from one client.
@@ -122,15 +123,11 @@ impl Fragments {
         let Some(datagrams) = self.links.get_mut(usize::from(link)) else {
             return DropReason::FragmentQuota.into();
         };
-        let known = datagrams.iter().position(|datagram| datagram.name == Some(name));
-        let Some(place) = known.or_else(|| datagrams.iter().position(|datagram| datagram.name.is_none()))
-        else {
-            return DropReason::FragmentQuota.into();
-        };
+        let Some(place) = place(datagrams, name) else { return DropReason::FragmentQuota.into() };
         let Some(datagram) = datagrams.get_mut(place) else { return DropReason::Internal.into() };
-        if known.is_none() {
+        if datagram.name != Some(name) {
+            self.busy += u32::from(datagram.name.is_none());
             datagram.begin(name, now);
-            self.busy += 1;
         }
         match datagram.add(frame, headers, fragment) {
             Ok(true) => Verdict::Complete,
@@ -184,6 +181,15 @@ impl Fragments {
     }
 }
 
+/// Where a datagram is or may begin. One that an overlap ended yields its buffer to the next if no other is free:
+/// who sends such does not lock out what follows.
+fn place(datagrams: &[Datagram], name: Name) -> Option<usize> {
+    let find = |wanted: &dyn Fn(&Datagram) -> bool| datagrams.iter().position(wanted);
+    find(&|datagram| datagram.name == Some(name))
+        .or_else(|| find(&|datagram| datagram.name.is_none()))
+        .or_else(|| find(&|datagram| datagram.dead))
+}
+
 impl Default for Fragments {
     fn default() -> Self {
         Self::new()
@@ -216,6 +222,14 @@ impl Datagram {
         (self.count, self.total, self.units, self.have) = (0, None, 0, [0; BITS]);
     }
 
+    /// Longest payload, by what the length field of the whole datagram can say.
+    const fn longest(&self) -> usize {
+        match self.name {
+            Some(Name::V4(..)) => LONGEST - ipv4::HEADER_LEN,
+            _ => LONGEST,
+        }
+    }
+
     /// Whether every byte is there.
     fn is_complete(&self) -> bool {
         self.name.is_some() && !self.dead && self.total.is_some_and(|total| self.units == total.div_ceil(8))
@@ -233,6 +247,9 @@ impl Datagram {
         let payload = frame.get(headers.transport_at..headers.end).ok_or(DropReason::Internal)?;
         let offset = usize::from(fragment.offset);
         let end = offset + payload.len();
+        if end > self.longest() {
+            return Err(DropReason::FragmentShape);
+        }
         if !fragment.more && self.total.replace(end).is_some_and(|total| total != end) {
             return Err(DropReason::FragmentOverlap);
         }

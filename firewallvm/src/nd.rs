@@ -10,7 +10,9 @@ use crate::{
 };
 use core::net::Ipv6Addr;
 use packet::{
+    headers::Network,
     icmpv6::Icmpv6,
+    ipv6,
     ndp::{self, Parties, RouterAdvertisement},
     rewrite,
 };
@@ -36,9 +38,11 @@ pub const INTERVAL_US: u64 = 400_000_000;
 #[must_use]
 pub fn judge(packet: &Packet<'_>, message: &Icmpv6, prefix: Ipv6Addr) -> Verdict {
     let headers = packet.headers;
-    // Through no router, not in fragments (RFC 6980), unharmed.
+    // Through no router, not in fragments nor behind a fragment header (RFC 6980) or any other, unharmed.
+    let bare = matches!(headers.network, Network::V6(ip) if ip.next == ipv6::ICMPV6);
     let sound = headers.hop_limit() == ndp::HOP_LIMIT
         && packet.origin == Origin::Whole
+        && bare
         && message.code == 0
         && rewrite::icmp_is_valid(packet.frame, headers);
     if !sound {

@@ -144,8 +144,14 @@ pub fn walk(next: u8, bytes: &[u8]) -> Result<Chain, Fault> {
         if chain.len > MAX_CHAIN {
             return Err(Fault::ExtensionHeader);
         }
-        if chain.fragment.is_some() {
-            return Ok(chain);
+        // What may only stand before a fragment header hides behind none: neither in a fragment, where the walk ends,
+        // nor in an atomic one.
+        match chain.protocol {
+            HOP_BY_HOP => return Err(Fault::ExtensionHeader),
+            FRAGMENT if chain.fragment.is_some() => return Err(Fault::ExtensionHeader),
+            ROUTING => return Err(Fault::RoutingHeader),
+            _ if chain.fragment.is_some() => return Ok(chain),
+            _ => {}
         }
     }
     Err(Fault::ExtensionHeader)

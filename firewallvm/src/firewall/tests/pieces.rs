@@ -190,8 +190,8 @@ fn nested_fragments_and_fragmented_neighbour_discovery_are_refused() {
     let inner = [17, 0, 0, 1, 0, 0, 0, 5, 1, 2, 3, 4, 5, 6, 7, 8];
     let nested = Path::Six(client6(0), server6()).raw(mac(0), 44, &inner);
     let payload = &nested[54..];
-    w.client_sends(0, &piece6(&nested, 3, 0, &payload[..8], true));
-    w.refused(0, &piece6(&nested, 3, 8, &payload[8..], false), DropReason::FragmentShape);
+    w.refused(0, &piece6(&nested, 3, 0, &payload[..8], true), DropReason::ExtensionHeader);
+    w.refused(0, &piece6(&nested, 3, 8, &payload[8..], false), DropReason::ExtensionHeader);
     // RFC 6980, also when the fragment is the whole packet.
     let mut solicitation = vec![135, 0, 0, 0, 0, 0, 0, 0];
     solicitation.extend(link_local().octets());
@@ -232,10 +232,10 @@ fn one_senders_fragments_take_no_room_from_anothers() {
 fn a_datagram_in_too_many_pieces_is_refused() {
     let mut w = World::new(1);
     let frame = to_server(false, 0).udp(mac(0), (5000, 4433), &[3; 2000]);
-    for n in 0..128 {
+    for n in 0..256 {
         w.client_sends(0, &piece4(&frame, 1, 8 * n, &[0; 8], true));
     }
-    w.refused(0, &piece4(&frame, 1, 8 * 128, &[0; 8], true), DropReason::FragmentCount);
+    w.refused(0, &piece4(&frame, 1, 8 * 256, &[0; 8], true), DropReason::FragmentCount);
 }
 
 #[test]
