@@ -313,10 +313,12 @@ impl Tracker {
         }
     }
 
-    /// A reset: within the window it passes, with the exact sequence number it ends the connection.
+    /// A reset within the window passes. From the network it ends the connection only with the exact sequence number.
+    /// From the client, whose link proves who it is, it ends it in any case: the number that the other end takes as
+    /// exact is the one that it acknowledged last, which may lie before a gap.
     fn reset(&mut self, direction: Direction, segment: &Segment<'_>) -> Result<(), DropReason> {
         self.check(direction, segment)?;
-        if segment.tcp.sequence == self.sides(direction).0.end {
+        if direction == Direction::Outward || segment.tcp.sequence == self.sides(direction).0.end {
             self.set_state(State::Reset);
         }
         Ok(())
