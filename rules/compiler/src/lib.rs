@@ -1,14 +1,17 @@
 //! The rule language: text in, program out.
 //!
-//! Here: what a rules file says ([`parse()`](parse::parse), [`ast`]), what is wrong with it ([`diagnostic`]), its
-//! canonical text ([`print`]), small changes to it ([`edit`]) and nftables' form of it ([`nft`]). Not here: files, sockets, what is in force.
-//! The language itself is described in `docs/rules.md`.
+//! Here: what a rules file says ([`parse()`](parse::parse), [`ast`]) and what is wrong with it ([`diagnostic`]); what it
+//! means, as a program ([`compile()`](compile::compile)) and as a specification ([`reference`](mod@reference)); why a
+//! packet fares as it does ([`explain()`](explain::explain)); its canonical text ([`print`]), small changes to it
+//! ([`edit`]), and what it is to nftables ([`nft`]). Not here: files, sockets, what is in force. The language itself is
+//! described in `docs/rules.md`.
 #![forbid(unsafe_code)]
 
 pub mod ast;
 pub mod compile;
 pub mod diagnostic;
 pub mod edit;
+pub mod explain;
 mod lints;
 pub mod nft;
 pub mod packet;
@@ -21,4 +24,5 @@ mod suggest;
 
 pub use compile::{Compiled, compile, compile_file};
 pub use diagnostic::Diagnostic;
-pub use parse::{parse, parse_rule};
+pub use explain::explain;
+pub use parse::{parse, parse_packet, parse_rule};

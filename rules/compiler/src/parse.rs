@@ -6,6 +6,7 @@
 mod fields;
 mod hosts;
 mod line;
+mod packet;
 mod ports;
 mod rule;
 mod set;
@@ -18,6 +19,7 @@ use crate::{
 };
 use line::Word;
 pub use line::{Kind, kind as line_kind};
+pub use packet::{SOURCE_PORT, parse_packet};
 use rules_program::policy::MAX_RULES;
 
 /// Bytes of a file at most.
