@@ -35,6 +35,13 @@ pub trait Address: Copy + Eq + core::fmt::Debug + Into<core::net::IpAddr> + 'sta
     /// Whether the address is on a client's link: the client's or ours.
     fn is_on_link(self, client: &Client) -> bool;
 
+    /// Whether the client may call itself so.
+    fn is_of(self, client: &Client) -> bool;
+
+    /// Where the client takes connections: IPv6 at the address that it makes of its hardware address (RFC 4291,
+    /// appendix A).
+    fn of_client(client: &Client) -> Option<Self>;
+
     /// Hashes two addresses and a word.
     fn hash_pair(function: &Universal, a: Self, b: Self, last: u64) -> u64;
 
@@ -63,6 +70,14 @@ impl Address for Ipv4Addr {
 
     fn is_on_link(self, client: &Client) -> bool {
         client.covers_v4(self)
+    }
+
+    fn is_of(self, client: &Client) -> bool {
+        self == client.v4
+    }
+
+    fn of_client(client: &Client) -> Option<Self> {
+        Some(client.v4)
     }
 
     #[inline]
@@ -98,6 +113,16 @@ impl Address for Ipv6Addr {
 
     fn is_on_link(self, client: &Client) -> bool {
         client.covers_v6(self)
+    }
+
+    fn is_of(self, client: &Client) -> bool {
+        client.owns_v6(self)
+    }
+
+    fn of_client(client: &Client) -> Option<Self> {
+        let [a, b, c, d] = prefix64(client.v6_prefix?);
+        let [.., e, f, g, h] = packet::ndp::link_local(client.mac).segments();
+        Some(Self::new(a, b, c, d, e, f, g, h))
     }
 
     #[inline]

@@ -1,6 +1,6 @@
 //! Messages from dom0 and netvm, and what dom0 is told.
 
-mod rules;
+pub(crate) mod rules;
 
 use crate::{
     client::Client, flows::PORTS, policy::assembly::Piece, ports::Ports, state::Core, verdict::DropReason,
@@ -99,6 +99,7 @@ fn set_client(core: &mut Core, port: u8, described: control::message::Client) ->
     if let Some(place) = core.common.clients.get_mut(usize::from(port)) {
         *place = Some(Box::new(client));
     }
+    core.common.policy.meet(&core.common.clients);
     Ok(Asked::Advertise(1 << port))
 }
 
@@ -117,20 +118,25 @@ fn forget(core: &mut Core, port: u8) {
     if let Some(place) = core.common.clients.get_mut(usize::from(port)) {
         *place = None;
     }
-    core.v4.flows.remove_link(port, |_| {});
-    core.v6.flows.remove_link(port, |_| {});
+    core.v4.flows.remove_link(port, |flow| core.common.policy.closed(flow));
+    core.v6.flows.remove_link(port, |flow| core.common.policy.closed(flow));
     core.fragments.close(port);
     core.common.policy.forget(port);
+    core.common.policy.meet(&core.common.clients);
     core.common.names.forget(port);
 }
 
 /// Tells dom0 something; if its link is full it will ask again.
 pub fn tell<D: Doorbell>(ports: &mut Ports<D>, dom0: u8, message: &FromDomain) {
+    // A full link to dom0 means that dom0 does not read: there is nobody to tell.
+    let _ = try_tell(ports, dom0, message);
+}
+
+/// Tells dom0 something if its link has room.
+fn try_tell<D: Doorbell>(ports: &mut Ports<D>, dom0: u8, message: &FromDomain) -> Result<(), DropReason> {
     let mut buffer = [0; codec::MAX_LEN];
-    if let Ok(bytes) = codec::encode(message, &mut buffer) {
-        // A full link to dom0 means that dom0 does not read: there is nobody to tell.
-        let _ = ports.send(dom0, &Meta::MESSAGE, &[bytes]);
-    }
+    let bytes = codec::encode(message, &mut buffer).map_err(|_| DropReason::Internal)?;
+    ports.send(dom0, &Meta::MESSAGE, &[bytes])
 }
 
 /// Sends every counter.

@@ -13,7 +13,7 @@ use crate::{
     },
     names,
     offload::Offload,
-    opening, pmtu,
+    opening, pmtu, rejudge,
     state::{Common, Family},
     verdict::{DropReason, Translation, Verdict},
 };
@@ -208,7 +208,7 @@ const fn echo_goes(headers: &Headers) -> Option<Direction> {
 
 /// The flow that a packet belongs to, judged by the rules in force, and which way the packet goes.
 #[inline]
-fn known<A: Translate>(
+pub fn known<A: Translate>(
     family: &mut Family<A>,
     common: &mut Common,
     key: &Key<A>,
@@ -217,7 +217,7 @@ fn known<A: Translate>(
     let hinted = hint.and_then(|flow| Some((flow, family.flows.get(flow)?.side(key)?)));
     let (flow, direction) = hinted.or_else(|| family.flows.find(key))?;
     let current = family.flows.get(flow).is_some_and(|flow| flow.generation == common.generation);
-    (current || opening::rejudge(family, common, flow)).then_some((flow, direction))
+    (current || rejudge::flow(family, common, flow)).then_some((flow, direction))
 }
 
 /// The next packet of a connection, to its far side.
@@ -253,7 +253,7 @@ pub fn inward<A: Translate>(family: &mut Family<A>, common: &mut Common, packet:
     };
     match known(family, common, &tuple.on_uplink(), packet.hint) {
         Some((flow, _)) => known_inward(family, common, packet, flow).unwrap_or_else(|verdict| verdict),
-        None => DropReason::NoFlow.into(),
+        None => opening::inward(family, common, packet, &tuple).unwrap_or_else(|verdict| verdict),
     }
 }
 
@@ -291,8 +291,11 @@ pub fn passes(packet: &Packet<'_>, mtu: u16) -> Result<(), Verdict> {
 
 /// Whether the network's packet has a hop left and fits the client's link. We are no hop to the network that it
 /// could find by counting.
+///
+/// # Errors
+/// What becomes of it instead.
 #[inline]
-fn passes_inward(packet: &Packet<'_>, mtu: u16) -> Result<(), Verdict> {
+pub fn passes_inward(packet: &Packet<'_>, mtu: u16) -> Result<(), Verdict> {
     if packet.headers.hop_limit() <= 1 {
         return Err(DropReason::HopLimit.into());
     }

@@ -2,7 +2,7 @@
 //! in flight; then translated inside and out.
 
 use crate::{
-    decide::{Packet, Translate},
+    decide::{self, Packet, Translate},
     flows::{Flow, Key, NetKey, UPLINK, tcp::Direction},
     pmtu::{MIN_MTU_V4, MIN_MTU_V6},
     state::{Common, Family},
@@ -45,13 +45,13 @@ pub fn is_error(transport: &Transport) -> bool {
 }
 
 /// An error of the network about a packet that we sent for a client.
-pub fn inward<A: Quote>(family: &Family<A>, common: &Common, packet: &Packet<'_>) -> Verdict {
+pub fn inward<A: Quote>(family: &mut Family<A>, common: &mut Common, packet: &Packet<'_>) -> Verdict {
     inner_inward(family, common, packet).unwrap_or_else(Verdict::Drop)
 }
 
 fn inner_inward<A: Quote>(
-    family: &Family<A>,
-    common: &Common,
+    family: &mut Family<A>,
+    common: &mut Common,
     packet: &Packet<'_>,
 ) -> Result<Verdict, DropReason> {
     let (source, _) = A::of(&packet.headers.network).ok_or(DropReason::Internal)?;
@@ -61,8 +61,8 @@ fn inner_inward<A: Quote>(
     }
     let (nat_port, remote_port) = ours_and_theirs(&quoted, quoted.source_port, quoted.destination_port);
     let key = NetKey { remote: quoted.destination, remote_port, nat_port, protocol: quoted.protocol };
-    let flow = family.flows.find_net(&key).and_then(|flow| family.flows.get(flow));
-    let flow = flow.ok_or(DropReason::IcmpQuote)?;
+    let (flow, _) = decide::known(family, common, &key.into(), None).ok_or(DropReason::IcmpQuote)?;
+    let flow = family.flows.get(flow).ok_or(DropReason::Internal)?;
     in_flight(flow, &quoted, Direction::Outward)?;
     common.client(flow.link).ok_or(DropReason::LinkDown)?;
     // The virtual name server answers for the one behind it.
@@ -71,11 +71,21 @@ fn inner_inward<A: Quote>(
 }
 
 /// A client's error about a packet that came for it.
-pub fn outward<A: Quote>(family: &Family<A>, packet: &Packet<'_>, link: u8) -> Verdict {
-    inner_outward(family, packet, link).unwrap_or_else(Verdict::Drop)
+pub fn outward<A: Quote>(
+    family: &mut Family<A>,
+    common: &mut Common,
+    packet: &Packet<'_>,
+    link: u8,
+) -> Verdict {
+    inner_outward(family, common, packet, link).unwrap_or_else(Verdict::Drop)
 }
 
-fn inner_outward<A: Quote>(family: &Family<A>, packet: &Packet<'_>, link: u8) -> Result<Verdict, DropReason> {
+fn inner_outward<A: Quote>(
+    family: &mut Family<A>,
+    common: &mut Common,
+    packet: &Packet<'_>,
+    link: u8,
+) -> Result<Verdict, DropReason> {
     let (source, destination) = A::of(&packet.headers.network).ok_or(DropReason::Internal)?;
     let quoted = read::<A>(packet)?;
     // Errors go to who sent the quoted packet, and come from who was to get it.
@@ -86,7 +96,7 @@ fn inner_outward<A: Quote>(family: &Family<A>, packet: &Packet<'_>, link: u8) ->
         ours_and_theirs(&quoted, quoted.destination_port, quoted.source_port);
     let (protocol, source_port) = (quoted.protocol, client_port);
     let key = Key { source, destination, source_port, destination_port, protocol, link };
-    let (flow, direction) = family.flows.find(&key).ok_or(DropReason::IcmpQuote)?;
+    let (flow, direction) = decide::known(family, common, &key, None).ok_or(DropReason::IcmpQuote)?;
     let flow = family.flows.get(flow).ok_or(DropReason::Internal)?;
     in_flight(flow, &quoted, direction.reversed())?;
     match direction {

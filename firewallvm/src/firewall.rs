@@ -14,6 +14,7 @@ use crate::{
     from_client, from_net, nd,
     offload::Offload,
     ports::Ports,
+    resets,
     state::{Core, Setup, SetupError},
     to_client, to_net,
     translate::Leaving,
@@ -160,6 +161,9 @@ impl<D: Doorbell> Firewall<D> {
         }
         self.first = (self.first + 1) % 32;
         worked |= !self.core.expire();
+        worked |= !self.core.sweep();
+        resets::send(&mut self.core, &mut self.ports);
+        control_plane::rules::report(&mut self.core, &mut self.ports);
         self.advertise();
         self.ports.publish();
         if self.stop {
@@ -217,6 +221,7 @@ impl<D: Doorbell> Firewall<D> {
         for number in 0..self.received {
             self.handle(port, role, number);
         }
+        resets::send(&mut self.core, &mut self.ports);
         if let Some(port) = self.ports.get(port) {
             port.link.release();
         }

@@ -77,7 +77,7 @@ fn v4(core: &mut Core, packet: &Packet<'_>, port: u8, ip: &Ipv4) -> Verdict {
             return core.fragments.add(port, packet, fragment, core.common.now);
         }
         if errors::is_error(&packet.headers.transport) {
-            return errors::outward(&core.v4, packet, port);
+            return errors::outward(&mut core.v4, &mut core.common, packet, port);
         }
     }
     decide::outward(&mut core.v4, &mut core.common, packet, port)
@@ -114,7 +114,7 @@ fn v6(core: &mut Core, packet: &Packet<'_>, port: u8, ip: &Ipv6) -> Verdict {
             return core.fragments.add(port, packet, fragment, core.common.now);
         }
         if errors::is_error(&packet.headers.transport) {
-            return errors::outward(&core.v6, packet, port);
+            return errors::outward(&mut core.v6, &mut core.common, packet, port);
         }
     }
     decide::outward(&mut core.v6, &mut core.common, packet, port)

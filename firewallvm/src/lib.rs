@@ -38,6 +38,8 @@ pub mod opening;
 pub mod pmtu;
 pub mod policy;
 pub mod ports;
+pub mod rejudge;
+pub mod resets;
 pub mod state;
 pub mod to_client;
 pub mod to_net;

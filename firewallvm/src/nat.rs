@@ -20,7 +20,7 @@ const COUNT: u64 = 65_536 - FIRST as u64;
 /// Ports tried. At 75 % occupancy of one remote end one connection in a hundred finds none, at 50 % none does.
 const TRIES: u64 = 16;
 
-/// Chooses a port for a new connection.
+/// Chooses a port for a new connection: none that is forwarded, so that whoever sends there reaches the one client.
 ///
 /// # Errors
 /// [`DropReason::PortsExhausted`].
@@ -34,6 +34,9 @@ pub fn choose<A: Address>(
     for attempt in 0..TRIES {
         let number = if stable { of_socket(common.port_key, key, attempt) } else { common.random.next_u64() };
         let nat_port = port(number);
+        if common.policy.forwards.client(key.protocol, nat_port).is_some() {
+            continue;
+        }
         let net = NetKey { remote, remote_port: key.destination_port, nat_port, protocol: key.protocol };
         if family.flows.find_net(&net).is_none() {
             return Ok(nat_port);

@@ -1,21 +1,23 @@
 //! The first packet of a connection: whether there may be one, and what it will look like on the other side.
+//!
+//! Three ways lead through here: from a client to the network, from a client to another client, and from the network
+//! to a port that is forwarded. Rules are asked first of all, so that what they drop is never answered.
 
 use crate::{
-    decide::{self, Packet, Translate},
+    decide::{self, Packet, Translate, Tuple},
     dns,
     flows::{
         ClientKey, Flow, NO_RULE,
         tcp::{Direction, Tracker},
     },
     names, nat, pmtu,
+    policy::{Connection, Far, Occasion},
+    resets::Reset,
     state::{Common, Family},
     verdict::{DropReason, Verdict},
 };
-use packet::{headers::Transport, icmp, icmpv6, ipv4, ipv6, tcp};
-use rules_program::{
-    policy::{self, Action},
-    question::{self, Peer, Question},
-};
+use packet::{headers::Transport, tcp};
+use rules_program::policy::{self, Action};
 
 /// The first packet of a connection that a client opens.
 ///
@@ -29,56 +31,210 @@ pub fn outward<A: Translate>(
     packet: &Packet<'_>,
     key: &ClientKey<A>,
 ) -> Result<Verdict, Verdict> {
+    if let Some(peer) = other_client(common, key) {
+        return between(family, common, packet, (key, peer));
+    }
     let remote = dns::resolve(family, key.destination, key.protocol, key.destination_port)?;
     may_be_reached(family, common, remote)?;
-    let rule = allow(common, packet, key)?;
+    let far = if key.destination.virtual_server().is_some() { Far::Dns } else { Far::Net };
+    let tracker = tracker(packet, Direction::Outward);
+    let rule = allow(common, packet, (key, far, tracker.is_none()))
+        .map_err(|refusal| refusal.verdict(DropReason::Policy))?;
+    let tracker = tracker.ok_or(DropReason::TcpNotSyn)?;
     let source = family.address.ok_or(Verdict::Answer(pmtu::no_route(packet.headers)))?;
-    let tracker = match &packet.headers.transport {
-        Transport::Tcp(t) if t.flags & (tcp::SYN | tcp::ACK | tcp::RST) == tcp::SYN => {
-            Tracker::open(Direction::Outward, &decide::segment(t, packet))
-        }
-        Transport::Tcp(_) => return Err(DropReason::TcpNotSyn.into()),
-        _ => Tracker::packets(Direction::Outward),
-    };
     decide::passes(packet, common.uplink.mtu)?;
     family.flows.admit(key.link)?;
     let nat_port = nat::choose(family, common, key, remote)?;
     let flow = Flow::new(key, remote, nat_port, tracker).judged(rule, common.generation);
-    family.flows.insert(flow, common.now)?;
+    begin(family, common, flow)?;
     names::saw_question(common, packet, &flow);
     Ok(Verdict::ToNet(A::plan(flow.outward(source))))
 }
 
-/// Asks the client's rules.
-fn allow<A: Translate>(common: &mut Common, packet: &Packet<'_>, key: &ClientKey<A>) -> Result<u16, Verdict> {
-    let transport = transport(key.protocol, key.client_port, key.destination_port);
-    let question = Question {
-        direction: policy::Direction::Outward,
-        peer: if key.destination.virtual_server().is_some() { Peer::Dns } else { Peer::Net },
-        remote: key.destination.into(),
-        names: &[],
-        transport: transport.ok_or(DropReason::Internal)?,
+/// The first packet of a connection to another client: both clients' rules are asked.
+fn between<A: Translate>(
+    family: &mut Family<A>,
+    common: &mut Common,
+    packet: &Packet<'_>,
+    (key, peer): (&ClientKey<A>, u8),
+) -> Result<Verdict, Verdict> {
+    let tracker = tracker(packet, Direction::Outward);
+    let isolated = |refusal: Refusal| refusal.verdict(DropReason::Isolation);
+    let stray = tracker.is_none();
+    let rule = allow(common, packet, (key, Far::Client(peer), stray)).map_err(isolated)?;
+    let far_rule = admit(common, packet, (key, peer, stray)).map_err(isolated)?;
+    let tracker = tracker.ok_or(DropReason::TcpNotSyn)?;
+    decide::passes(packet, common.client(peer).ok_or(DropReason::LinkDown)?.mtu)?;
+    family.flows.admit(key.link)?;
+    let mut flow = Flow::between(key, peer, tracker).judged(rule, common.generation);
+    flow.set_far_rule(far_rule);
+    begin(family, common, flow)?;
+    Ok(Verdict::ToClient(peer, A::plan(flow.outward(flow.client))))
+}
+
+/// The first packet of a connection that the network opens, to a port that is forwarded.
+///
+/// # Errors
+/// What becomes of it instead.
+#[cold]
+#[inline(never)]
+pub fn inward<A: Translate>(
+    family: &mut Family<A>,
+    common: &mut Common,
+    packet: &Packet<'_>,
+    tuple: &Tuple<A>,
+) -> Result<Verdict, Verdict> {
+    let (protocol, ends, port) = (tuple.protocol, &tuple.ends, tuple.ends.destination_port);
+    let link = common.policy.forwards.client(protocol, port).ok_or(DropReason::NoFlow)?;
+    let client = common.client(link).ok_or(DropReason::LinkDown)?;
+    let (address, mtu) = (A::of_client(client).ok_or(DropReason::NoFlow)?, client.mtu);
+    let tracker = tracker(packet, Direction::Inward).ok_or(DropReason::TcpNotSyn)?;
+    let connection = Connection {
+        link,
+        direction: policy::Direction::Inward,
+        far: Far::Net,
+        local: ends.destination.into(),
+        remote: ends.source.into(),
+        protocol,
+        local_port: port,
+        remote_port: ends.source_port,
     };
-    let judgement = common.policy.judge(key.link, &question);
-    match judgement.action {
-        Action::Accept => Ok(judgement.rule.unwrap_or(NO_RULE)),
-        Action::Reject => Err(Verdict::Answer(pmtu::prohibited(packet.headers))),
-        Action::Drop | Action::Forward { .. } => Err(DropReason::Policy.into()),
+    let names = common.names.of(link, connection.remote, common.now);
+    let judgement = common.policy.judge(&connection, &names, (Occasion::Opening, common.now_us));
+    let inside = match judgement.action {
+        Action::Forward { to_port } => to_port.unwrap_or(port),
+        Action::Reject => return Err(Verdict::Answer(pmtu::prohibited(packet.headers))),
+        Action::Accept | Action::Drop => return Err(DropReason::Policy.into()),
+    };
+    decide::passes_inward(packet, mtu)?;
+    family.flows.admit(link)?;
+    let key = ClientKey {
+        client: address,
+        destination: ends.source,
+        client_port: inside,
+        destination_port: ends.source_port,
+        protocol,
+        link,
+    };
+    // The client itself has a connection from that port to the same end.
+    if family.flows.find_client(&key).is_some() {
+        return Err(DropReason::PortsExhausted.into());
+    }
+    let rule = judgement.rule.unwrap_or(NO_RULE);
+    let flow = Flow::new(&key, ends.source, port, tracker).judged(rule, common.generation);
+    begin(family, common, flow)?;
+    Ok(Verdict::ToClient(link, A::plan(flow.inward())))
+}
+
+/// Adds a flow, and counts it for the rules that allowed it.
+fn begin<A: Translate>(family: &mut Family<A>, common: &mut Common, flow: Flow<A>) -> Result<(), DropReason> {
+    family.flows.insert(flow, common.now)?;
+    common.policy.opened(&flow);
+    Ok(())
+}
+
+/// The tracker of a connection that begins with this packet; `None` for a segment that can begin none.
+fn tracker(packet: &Packet<'_>, opener: Direction) -> Option<Tracker> {
+    match &packet.headers.transport {
+        Transport::Tcp(t) if t.flags & (tcp::SYN | tcp::ACK | tcp::RST) == tcp::SYN => {
+            Some(Tracker::open(opener, &decide::segment(t, packet)))
+        }
+        Transport::Tcp(_) => None,
+        _ => Some(Tracker::packets(opener)),
     }
 }
 
-/// What rules may ask of a connection's first packet; ICMP opens one only with an echo request.
-const fn transport(protocol: u8, source: u16, destination: u16) -> Option<question::Transport> {
-    Some(match protocol {
-        ipv4::TCP => question::Transport::Tcp { source, destination },
-        ipv4::UDP => question::Transport::Udp { source, destination },
-        ipv4::ICMP => question::Transport::Icmp { kind: icmp::ECHO_REQUEST },
-        ipv6::ICMPV6 => question::Transport::Icmpv6 { kind: icmpv6::ECHO_REQUEST },
-        _ => return None,
-    })
+/// What rules refuse.
+enum Refusal {
+    /// Silently.
+    Silent,
+    /// The sender has been told, or need not be.
+    Told,
+    /// The sender is to be told.
+    Tell(Verdict),
 }
 
-/// Whether packets are forwarded to an address at all.
+impl Refusal {
+    /// What becomes of the packet; silently for this reason.
+    fn verdict(self, reason: DropReason) -> Verdict {
+        match self {
+            Self::Silent => reason.into(),
+            Self::Told => DropReason::Policy.into(),
+            Self::Tell(verdict) => verdict,
+        }
+    }
+}
+
+/// Asks the rules of who opens a connection; gives the rule's number. A stray segment opens none but may be rejected.
+fn allow<A: Translate>(
+    common: &mut Common,
+    packet: &Packet<'_>,
+    (key, far, stray): (&ClientKey<A>, Far, bool),
+) -> Result<u16, Refusal> {
+    let connection = Connection {
+        link: key.link,
+        direction: policy::Direction::Outward,
+        far,
+        local: key.client.into(),
+        remote: key.destination.into(),
+        protocol: key.protocol,
+        local_port: key.client_port,
+        remote_port: key.destination_port,
+    };
+    let names = common.names.of(key.link, connection.remote, common.now);
+    ask(common, packet, (key, &connection, stray), &names)
+}
+
+/// Asks the rules of the client that a connection is opened to.
+fn admit<A: Translate>(
+    common: &mut Common,
+    packet: &Packet<'_>,
+    (key, peer, stray): (&ClientKey<A>, u8, bool),
+) -> Result<u16, Refusal> {
+    let connection = Connection {
+        link: peer,
+        direction: policy::Direction::Inward,
+        far: Far::Client(key.link),
+        local: key.destination.into(),
+        remote: key.client.into(),
+        protocol: key.protocol,
+        local_port: key.destination_port,
+        remote_port: key.client_port,
+    };
+    ask(common, packet, (key, &connection, stray), &[])
+}
+
+fn ask<A: Translate>(
+    common: &mut Common,
+    packet: &Packet<'_>,
+    (key, connection, stray): (&ClientKey<A>, &Connection, bool),
+    names: &[u16],
+) -> Result<u16, Refusal> {
+    let occasion = if stray { Occasion::Stray } else { Occasion::Opening };
+    let judgement = common.policy.judge(connection, names, (occasion, common.now_us));
+    match (judgement.action, &packet.headers.transport) {
+        (Action::Accept, _) => Ok(judgement.rule.unwrap_or(NO_RULE)),
+        (Action::Reject, Transport::Tcp(segment)) if stray => {
+            let ends = (key.client.into(), key.destination.into());
+            if let Some(reset) = Reset::answer(key.link, segment, ends).filter(|_| common.may_tell(key.link))
+            {
+                common.resets.push(reset);
+            }
+            Err(Refusal::Told)
+        }
+        (Action::Reject, _) => Err(Refusal::Tell(Verdict::Answer(pmtu::prohibited(packet.headers)))),
+        (Action::Drop | Action::Forward { .. }, _) => Err(Refusal::Silent),
+    }
+}
+
+/// The other client that has the destination's address.
+fn other_client<A: Translate>(common: &Common, key: &ClientKey<A>) -> Option<u8> {
+    let clients = (0..).zip(&common.clients).filter(|(link, _)| *link != key.link);
+    let mut clients = clients.filter_map(|(link, client)| Some((link, client.as_deref()?)));
+    clients.find(|(_, client)| key.destination.is_of(client)).map(|(link, _)| link)
+}
+
+/// Whether packets are forwarded to an address in the network.
 fn may_be_reached<A: Translate>(family: &Family<A>, common: &Common, remote: A) -> Result<(), DropReason> {
     if remote.is_internal() || common.all_clients().any(|client| A::is_on_link(remote, client)) {
         return Err(DropReason::Isolation);
@@ -87,15 +243,4 @@ fn may_be_reached<A: Translate>(family: &Family<A>, common: &Common, remote: A) 
         return Err(DropReason::Destination);
     }
     Ok(())
-}
-
-/// Judges a flow by the rules that came into force since it was judged last: keeps it and says `true`, or removes it.
-#[cold]
-#[inline(never)]
-pub fn rejudge<A: Translate>(family: &mut Family<A>, common: &mut Common, flow: u32) -> bool {
-    // There are no rules yet that would forbid it.
-    family.flows.get_mut(flow).is_some_and(|flow| {
-        flow.generation = common.generation;
-        true
-    })
 }

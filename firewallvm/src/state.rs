@@ -8,6 +8,8 @@ use crate::{
     hash::Random,
     names::Names,
     policy::Policy,
+    rejudge::Sweep,
+    resets::Resets,
     uplink::Uplink,
     verdict::Drops,
 };
@@ -50,6 +52,8 @@ pub struct Family<A> {
     pub address: Option<A>,
     /// The uplink's name servers.
     pub resolvers: Vec<A, 3>,
+    /// The look at every flow after rules have changed.
+    pub sweep: Sweep,
 }
 
 /// Everything but the families.
@@ -65,6 +69,8 @@ pub struct Common {
     pub generation: u16,
     /// What clients were told about the names in their rules.
     pub names: Names,
+    /// Resets that are to be sent.
+    pub resets: Resets,
     /// Unpredictable numbers.
     pub random: Random,
     /// Secret for NAT ports that are to stay the same.
@@ -115,8 +121,9 @@ impl Core {
             common: Common {
                 clients: [const { None }; PORTS],
                 uplink: Uplink::default(),
-                policy: Policy::default(),
+                policy: Policy::new().ok_or(SetupError::OutOfMemory)?,
                 generation: 0,
+                resets: Resets::new().ok_or(SetupError::OutOfMemory)?,
                 names: Names::new(&mut random),
                 random,
                 port_key: key(),
@@ -138,9 +145,11 @@ impl Core {
 
     /// Does what is due; `false` when there is more.
     pub fn expire(&mut self) -> bool {
-        let now = self.common.now;
-        self.fragments.expire(now, &mut self.drops);
-        self.v4.flows.expire(now, |_| {}) & self.v6.flows.expire(now, |_| {})
+        let Self { v4, v6, common, fragments, drops } = self;
+        let now = common.now;
+        fragments.expire(now, drops);
+        v4.flows.expire(now, |flow| common.policy.closed(flow))
+            & v6.flows.expire(now, |flow| common.policy.closed(flow))
     }
 
     /// When something will be due, in seconds.
@@ -167,6 +176,12 @@ impl Common {
         self.clients.get(usize::from(port)).and_then(Option::as_deref)
     }
 
+    /// Takes one error from the allowance of the client on a port; `false` when it is used up.
+    pub fn may_tell(&mut self, port: u8) -> bool {
+        let client = self.clients.get_mut(usize::from(port)).and_then(Option::as_deref_mut);
+        client.is_some_and(|client| client.may_be_told(self.now_us))
+    }
+
     /// All clients.
     pub fn all_clients(&self) -> impl Iterator<Item = &Client> {
         self.clients.iter().filter_map(Option::as_deref)
@@ -175,18 +190,28 @@ impl Common {
 
 impl<A: Address> Family<A> {
     fn new(flows: u32, key: crate::hash::Key) -> Option<Self> {
-        Some(Self { flows: Flows::new(flows, key)?, address: None, resolvers: Vec::new() })
+        Some(Self {
+            flows: Flows::new(flows, key)?,
+            address: None,
+            resolvers: Vec::new(),
+            sweep: Sweep::default(),
+        })
     }
 
     /// Takes over the uplink's configuration. Flows survive as long as the address does.
-    pub fn set_uplink(&mut self, address: Option<A>, resolvers: impl Iterator<Item = A>) {
+    pub fn set_uplink(
+        &mut self,
+        address: Option<A>,
+        resolvers: impl Iterator<Item = A>,
+        policy: &mut Policy,
+    ) {
         let resolvers =
             resolvers.filter(|resolver| !resolver.is_internal() && !resolver.is_bad_destination());
         self.resolvers = resolvers.take(3).collect();
         // Without an address nothing passes, but the same one may come back: only another one ends the flows.
         if let Some(new) = address {
             if self.flows.address().is_some_and(|old| old != new) {
-                self.flows.remove_uplink(|_| {});
+                self.flows.remove_uplink(|flow| policy.closed(flow));
             }
             self.flows.set_address(new);
         }

@@ -37,13 +37,13 @@ impl Core {
             !v4.address.is_bad_source() && !v4.address.is_internal() && !inside
         });
         let resolvers = v4.iter().flat_map(|v4| v4.dns.iter().copied());
-        self.v4.set_uplink(v4.map(|v4| v4.address), resolvers);
+        self.v4.set_uplink(v4.map(|v4| v4.address), resolvers, &mut self.common.policy);
         let v6 = said.v6.as_ref().filter(|v6| {
             let inside = self.common.all_clients().any(|client| client.covers_v6(v6.address));
             !v6.address.is_bad_source() && !v6.address.is_internal() && !inside && mtu >= MIN_MTU_V6
         });
         let resolvers = v6.iter().flat_map(|v6| v6.dns.iter().copied());
-        self.v6.set_uplink(v6.map(|v6| v6.address), resolvers);
+        self.v6.set_uplink(v6.map(|v6| v6.address), resolvers, &mut self.common.policy);
         self.common.names.set_own(self.v4.address.map(Into::into), self.v6.address.map(Into::into));
     }
 }

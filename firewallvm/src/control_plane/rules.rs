@@ -1,12 +1,13 @@
 //! Rules from dom0: piece by piece into force, and their counters back.
 
-use super::tell;
+use super::{tell, try_tell};
 use crate::{
     policy::assembly::{NO_CLIENT, Piece, Refused},
     ports::Ports,
     state::Core,
     verdict::DropReason,
 };
+use abi::link_device::Role;
 use control::message::FromDomain;
 use heapless::Vec;
 use link::Doorbell;
@@ -25,7 +26,7 @@ pub(super) fn add<D: Doorbell>(
     piece: &Piece<'_>,
 ) -> Result<(), DropReason> {
     let added = match (core.client(piece.port), piece.offset) {
-        (Some(_), _) => core.common.policy.add(piece),
+        (Some(_), _) => put_in_force(core, piece),
         (None, 0) => Err(NO_CLIENT),
         (None, _) => Err(Refused::Known),
     };
@@ -43,6 +44,29 @@ pub(super) fn add<D: Doorbell>(
     let refused = refused.map(|why| why.try_into().unwrap_or_default());
     tell(ports, dom0, &FromDomain::Rules { port, generation, refused });
     Ok(())
+}
+
+/// Takes a piece; `true` when it was the last one and the program is in force.
+fn put_in_force(core: &mut Core, piece: &Piece<'_>) -> Result<bool, Refused> {
+    let Some(program) = core.common.policy.add(piece)? else { return Ok(false) };
+    core.install(piece.port, piece.generation, program)?;
+    Ok(true)
+}
+
+/// Tells dom0 of the decisions that it is to hear of, as far as its link has room.
+pub(crate) fn report<D: Doorbell>(core: &mut Core, ports: &mut Ports<D>) {
+    let reports = &mut core.common.policy.reports;
+    if reports.first().is_none() {
+        return;
+    }
+    let dom0 = ports.iter().find(|(_, port)| port.role == Role::Dom0).map(|(number, _)| number);
+    while let Some(decision) = reports.first() {
+        let message = FromDomain::Decision(decision.clone());
+        if dom0.is_some_and(|dom0| matches!(try_tell(ports, dom0, &message), Err(DropReason::QueueFull))) {
+            return;
+        }
+        reports.sent();
+    }
 }
 
 /// Sends the counters of a client's rules; of one without rules an empty set.

@@ -117,7 +117,8 @@ pub struct Flow<A> {
     pub client_port: u16,
     /// The destination's port, on both sides; 0 for an echo.
     pub remote_port: u16,
-    /// Our port or echo identifier on the uplink; between clients the client's own.
+    /// Our port or echo identifier on the uplink; between clients the number of the rule that allowed it on the far
+    /// side, or [`NO_RULE`].
     pub nat_port: u16,
     /// Transport protocol.
     pub protocol: u8,
@@ -172,7 +173,30 @@ impl<A: Address> Flow<A> {
     /// A flow to the client on `peer`, who has the destination's address.
     #[must_use]
     pub fn between(key: &ClientKey<A>, peer: u8, tracker: Tracker) -> Self {
-        Self { peer, ..Self::new(key, key.destination, key.client_port, tracker) }
+        Self { peer, ..Self::new(key, key.destination, NO_RULE, tracker) }
+    }
+
+    /// Notes the rule that allowed a flow between clients on its far side.
+    pub const fn set_far_rule(&mut self, rule: u16) {
+        self.nat_port = rule;
+    }
+
+    /// The clients whose rules allowed it, and the rules' numbers.
+    #[must_use]
+    pub const fn rules(&self) -> [Option<(u8, u16)>; 2] {
+        let near = if self.rule == NO_RULE { None } else { Some((self.link, self.rule)) };
+        let far = if self.peer == UPLINK || self.nat_port == NO_RULE {
+            None
+        } else {
+            Some((self.peer, self.nat_port))
+        };
+        [near, far]
+    }
+
+    /// Our port on the uplink; between clients the client's own.
+    #[inline]
+    const fn far_port(&self) -> u16 {
+        if self.peer == UPLINK { self.nat_port } else { self.client_port }
     }
 
     /// The same, allowed by a rule (or [`NO_RULE`]) in a generation of the rules.
@@ -208,7 +232,7 @@ impl<A: Address> Flow<A> {
             source: self.remote,
             destination: if self.peer == UPLINK { A::UNSPECIFIED } else { self.client },
             source_port: self.remote_port,
-            destination_port: self.nat_port,
+            destination_port: self.far_port(),
             protocol: self.protocol,
             link: self.peer,
         }
@@ -232,7 +256,7 @@ impl<A: Address> Flow<A> {
         Endpoints {
             source: if self.peer == UPLINK { uplink } else { self.client },
             destination: self.remote,
-            source_port: self.nat_port,
+            source_port: self.far_port(),
             destination_port: self.remote_port,
         }
     }

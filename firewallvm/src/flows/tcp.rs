@@ -369,6 +369,15 @@ impl Tracker {
         Ok(())
     }
 
+    /// The sequence number after the last byte that was sent this way.
+    #[must_use]
+    pub const fn sent_to(&self, direction: Direction) -> u32 {
+        match direction {
+            Direction::Outward => self.near.end,
+            Direction::Inward => self.far.end,
+        }
+    }
+
     /// Whether a sequence number quoted in an ICMP error is one that `sender` may have in flight (RFC 5927 §4.1).
     #[must_use]
     pub fn in_flight(&self, sender: Direction, sequence: u32) -> bool {

@@ -1,6 +1,6 @@
 //! The TCP header (RFC 9293).
 
-use crate::Fault;
+use crate::{Fault, checksum::Sum};
 
 /// Length of a header without options.
 pub const HEADER_LEN: usize = 20;
@@ -54,6 +54,21 @@ impl Tcp {
         (tcp, (b[12] >> 4) as usize * 4)
     }
 
+    /// Writes a segment that is a header only; `pseudo` is the sum of its pseudo header.
+    #[must_use]
+    pub fn emit(&self, pseudo: Sum) -> [u8; HEADER_LEN] {
+        let [s0, s1] = self.source_port.to_be_bytes();
+        let [d0, d1] = self.destination_port.to_be_bytes();
+        let [q0, q1, q2, q3] = self.sequence.to_be_bytes();
+        let [a0, a1, a2, a3] = self.acknowledgement.to_be_bytes();
+        let [w0, w1] = self.window.to_be_bytes();
+        let mut header =
+            [s0, s1, d0, d1, q0, q1, q2, q3, a0, a1, a2, a3, 5 << 4, self.flags, w0, w1, 0, 0, 0, 0];
+        let checksum = pseudo.bytes(&header).finish();
+        [header[CHECKSUM_AT], header[CHECKSUM_AT + 1]] = checksum.to_be_bytes();
+        header
+    }
+
     /// Reads and checks a segment; gives the header's length too.
     ///
     /// # Errors
@@ -104,6 +119,23 @@ pub fn window_scale(mut options: &[u8]) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let tcp = Tcp {
+            source_port: 1,
+            destination_port: 0xFFFE,
+            sequence: 0x0102_0304,
+            acknowledgement: 0xF0E0_D0C0,
+            flags: RST | ACK,
+            window: 0xABCD,
+        };
+        let (a, b) = (core::net::Ipv4Addr::new(192, 0, 2, 1), core::net::Ipv4Addr::new(192, 0, 2, 2));
+        let header = tcp.emit(crate::checksum::pseudo_v4(a, b, 6, 20));
+        assert_eq!(Tcp::parse(&header), Ok((tcp, HEADER_LEN)));
+        let pnet = pnet_packet::tcp::TcpPacket::new(&header).unwrap();
+        assert_eq!(pnet.get_checksum(), pnet_packet::tcp::ipv4_checksum(&pnet, &a, &b));
+    }
 
     #[test]
     fn window_scale_is_found_behind_other_options_and_bounded() {
