@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 /// Longest program in bytes.
-pub const MAX_LEN: u32 = 2 << 20;
+pub const MAX_LEN: u32 = 3 << 20;
 /// There is no memory for the rules.
 pub const NO_MEMORY: Refused = Refused::Answer("not enough memory");
 /// Nobody is on the port.
