@@ -7,6 +7,7 @@ mod ask;
 mod console;
 mod logs;
 mod man;
+mod rules;
 mod run;
 mod show;
 mod tty;
@@ -123,6 +124,9 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show and change a domain's firewall rules
+    #[command(subcommand)]
+    Rules(rules::Rules),
     /// List, assign and give back network cards
     #[command(subcommand)]
     Nic(Nic),
@@ -219,6 +223,7 @@ fn act(typed: Typed) -> anyhow::Result<ExitCode> {
             (Outcome::Counters(counters), _) => show::counters(&counters, show::form(json))?,
             _ => return Err(ask::nonsense()),
         },
+        Command::Rules(command) => return rules::act(&place, command),
         Command::Nic(command) => nic(&place, command)?,
         Command::Check { plan } => check_files(&place, plan.then_some(&ShowPlan))?,
         Command::Man => man::print(&Typed::command(), &mut std::io::stdout().lock())?,

@@ -170,15 +170,22 @@ pub enum Agreement {
     Different,
 }
 
+/// How often a rule decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleHit {
+    /// Its line in the file.
+    pub line: u32,
+    /// Decisions.
+    pub hits: u64,
+}
+
 /// How often each rule decided since it was put in force.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleHits {
     /// Number of the set of rules.
     pub generation: u32,
-    /// Per rule, in order.
-    pub hits: Vec<u64>,
-    /// Line in the file that each rule was compiled from, in order; empty when that is not known.
-    pub lines: Vec<u32>,
+    /// Per rule of the file, in order.
+    pub rules: Vec<RuleHit>,
     /// What no rule matched and was dropped.
     pub no_rule: u64,
 }

@@ -5,7 +5,7 @@ use crate::problem::Problem;
 use crate::protocol::{Answer, Outcome, Request};
 use crate::server::dial;
 use indicatif::{ProgressBar, ProgressStyle};
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 use vmm_api::wire::{self, WireError};
@@ -15,8 +15,14 @@ pub(super) type Result = anyhow::Result<(Outcome, Option<OwnedFd>)>;
 
 /// Asks, shows progress, and returns the outcome.
 pub(super) fn ask(runtime_dir: &Path, request: &Request) -> Result {
+    ask_with(runtime_dir, request, &[])
+}
+
+/// Asks with something enclosed.
+pub(super) fn ask_with(runtime_dir: &Path, request: &Request, enclosed: &[OwnedFd]) -> Result {
     let socket = dial(runtime_dir)?;
-    wire::send(&socket, request, &[]).map_err(|e| lost(&e))?;
+    let fds: Vec<_> = enclosed.iter().map(AsFd::as_fd).collect();
+    wire::send(&socket, request, &fds).map_err(|e| lost(&e))?;
     let progress = Progress::start();
     loop {
         let (answer, fds) = wire::recv::<Answer>(&socket).map_err(|e| lost(&e))?;

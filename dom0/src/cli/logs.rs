@@ -20,14 +20,23 @@ pub(super) fn logs(
     follow: Option<Follow>,
     lines: Option<usize>,
 ) -> anyhow::Result<()> {
-    let mut file = File::from(open()?);
     let mut out = std::io::stdout().lock();
     let mut filter = is_terminal(&out).then(Filter::default);
-    let mut print = |bytes: &[u8]| {
+    read(open, follow, lines, |bytes| {
         let cleaned = filter.as_mut().map(|f| f.clean(bytes));
         out.write_all(cleaned.as_deref().unwrap_or(bytes))?;
         out.flush()
-    };
+    })
+}
+
+/// Reads a log from its beginning, or its last lines, and what is added to it if it is followed.
+pub(super) fn read(
+    open: impl Fn() -> anyhow::Result<OwnedFd>,
+    follow: Option<Follow>,
+    lines: Option<usize>,
+    mut print: impl FnMut(&[u8]) -> std::io::Result<()>,
+) -> anyhow::Result<()> {
+    let mut file = File::from(open()?);
     let mut text = Vec::new();
     // A log is never longer than this, and a file that grows meanwhile is not read for ever.
     (&file).take(2 * LOG_LIMIT).read_to_end(&mut text)?;

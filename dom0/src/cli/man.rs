@@ -23,11 +23,19 @@ pub(super) fn print(command: &clap::Command, out: &mut impl Write) -> io::Result
     let files = [
         ("/etc/bulkhead/domains/NAME.toml", "one file per domain"),
         (
+            "/etc/bulkhead/rules/NAME.rules",
+            "firewall rules of an AppVM; without the file it may connect to anywhere",
+        ),
+        (
             "/usr/lib/bulkhead",
             "bulkhead-vmm and the images of netvm and firewallvm; BULKHEAD_LIB names another directory",
         ),
         ("/run/bulkhead/bulkheadd.sock", "the daemon's socket, for root and the group bulkhead"),
         ("/var/log/bulkhead/NAME.log", "what a domain printed on its console"),
+        (
+            "/var/log/bulkhead/NAME.decisions",
+            "what rules of an AppVM that say log=yes have decided, as JSON lines",
+        ),
     ];
     for (file, meaning) in files {
         roff.control("TP", []).text([bold(file)]).text([roman(meaning)]);
@@ -71,7 +79,7 @@ mod tests {
         let mut page = Vec::new();
         super::print(&crate::cli::Typed::command(), &mut page).unwrap();
         let page = String::from_utf8(page).unwrap();
-        for word in ["nic assign", "completions", "strict_reset", "DOMAIN FILES"] {
+        for word in ["nic assign", "rules edit", "completions", "strict_reset", "DOMAIN FILES"] {
             assert!(page.contains(word) || page.contains(&word.replace(' ', "\\ ")), "{word} in {page}");
         }
     }

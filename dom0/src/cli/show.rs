@@ -35,13 +35,15 @@ pub(super) fn error(error: &anyhow::Error) {
     }
 }
 
-fn json(value: &impl Serialize) -> anyhow::Result<()> {
+/// Prints a value as JSON.
+pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     serde_json::to_writer_pretty(&mut out, value).map_err(std::io::Error::from)?;
     Ok(writeln!(out)?)
 }
 
-fn table(header: &[&str]) -> Table {
+/// An empty table.
+pub(super) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(header.iter().map(|h| Cell::new(h).add_attribute(Attribute::Bold)));
@@ -51,7 +53,8 @@ fn table(header: &[&str]) -> Table {
     table
 }
 
-fn print(table: &Table) -> anyhow::Result<()> {
+/// Prints a table.
+pub(super) fn print(table: &Table) -> anyhow::Result<()> {
     Ok(writeln!(std::io::stdout().lock(), "{}", table.trim_fmt())?)
 }
 
@@ -83,6 +86,9 @@ pub(super) fn status(domains: &[DomainStatus], form: Form) -> anyhow::Result<()>
             let again = if domain.state == Phase::Running { "restarted: " } else { "" };
             let reason = crate::console::printable(reason);
             writeln!(std::io::stdout().lock(), "{}: {again}{reason}", domain.name)?;
+        }
+        if let Some(rules) = &domain.rules {
+            writeln!(std::io::stdout().lock(), "{}: {}", domain.name, crate::console::printable(rules))?;
         }
     }
     Ok(())

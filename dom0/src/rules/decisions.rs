@@ -28,7 +28,7 @@ pub struct Line {
     pub time_ms: u64,
     /// Which set of rules.
     pub generation: u32,
-    /// The rule's number.
+    /// The rule's number in the file; in the program, where `text` is not known.
     pub rule: u16,
     /// The rule as it was written, where that is known.
     pub text: Option<String>,
@@ -69,11 +69,12 @@ impl Line {
             Fate::Rejected => "rejected",
         };
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let rule = rules.and_then(|rules| rules.rule(decision.rule));
         Self {
             time_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
             generation: decision.generation,
-            rule: decision.rule,
-            text: rules.and_then(|r| r.line(decision.rule)).map(str::to_owned),
+            rule: rule.map_or(decision.rule, |(number, _)| number),
+            text: rule.map(|(_, text)| text.to_owned()),
             fate: fate.to_owned(),
             inward: decision.inward,
             protocol,

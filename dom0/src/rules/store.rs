@@ -78,6 +78,29 @@ impl Store {
         replace(&directory, &file_name(name), text).map_err(fail)
     }
 
+    /// The domains that have a file.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn all(&self) -> Result<Vec<Name>, Problem> {
+        let mut names = Vec::new();
+        let fail = |e: io::Error| {
+            let remedy = "become root, or name another directory with --rules-dir";
+            Problem::new(self.directory.display().to_string(), format!("cannot be read: {e}"), remedy)
+        };
+        let entries = match std::fs::read_dir(&self.directory) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(names),
+            entries => entries.map_err(fail)?,
+        };
+        for entry in entries {
+            let file = entry.map_err(fail)?.file_name();
+            let name = file.to_str().and_then(|f| f.strip_suffix(".rules")).and_then(|n| n.parse().ok());
+            names.extend(name);
+        }
+        names.sort();
+        Ok(names)
+    }
+
     /// Opens the directory, if it exists and only its owner, who is root or this user, can write to it.
     fn open(&self) -> Result<Option<OwnedFd>, String> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

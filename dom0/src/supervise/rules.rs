@@ -98,17 +98,21 @@ impl Supervisor {
     pub(super) fn rules_at_introduction(&mut self, name: &Name) {
         self.rules.forget(name);
         if let Err(problem) = self.take_up(name) {
-            let instead = match self.rules.wanted(name) {
-                Some(rules) if rules.policy.rules.is_empty() => "everything is dropped",
-                Some(_) => "its rules before stay in force",
-                None => "everything is dropped",
-            };
-            tracing::error!(%name, "{instead}, for its rules cannot be used: {problem}");
-            let standing = self.rules.standing(name);
-            standing.wanted.get_or_insert_with(|| Arc::new(Rules::drop_all(Version::of(Some("")))));
-            standing.problem = Some(problem);
+            self.cannot_use(name, problem);
         }
         self.push(name);
+    }
+
+    /// A client's file cannot be used: the rules before stay, and without any everything is dropped.
+    fn cannot_use(&mut self, name: &Name, problem: Problem) {
+        let standing = self.rules.standing(name);
+        if standing.wanted.is_none() {
+            // Should not even these compile, the client has no rules, and nothing of it passes either.
+            standing.wanted = Rules::drop_all(Version::of(Some(""))).ok().map(Arc::new);
+        }
+        let instead = instead(standing.wanted.as_ref());
+        tracing::error!(%name, "{instead}, for its rules cannot be used: {problem}");
+        standing.problem = Some(problem);
     }
 
     /// Makes a client's file what is wanted.
@@ -127,7 +131,7 @@ impl Supervisor {
     fn look_around(&self, name: &Name, rules: &Rules) -> Result<Vec<String>, Problem> {
         let firewall = self.plan.machine(name).and_then(|m| m.netvm.clone());
         let file = self.rules.store.what(name);
-        let mine = Side { name, file: &file, policy: &rules.policy };
+        let mine = Side { name, file: &file, policy: rules.policy() };
         let beside: Vec<(&Name, String, Arc<Rules>)> = firewall
             .iter()
             .flat_map(|f| self.clients(f))
@@ -135,7 +139,7 @@ impl Supervisor {
             .filter_map(|other| Some((other, self.rules.store.what(other), self.rules_of(other)?)))
             .collect();
         let others: Vec<Side<'_>> =
-            beside.iter().map(|(name, file, rules)| Side { name, file, policy: &rules.policy }).collect();
+            beside.iter().map(|(name, file, rules)| Side { name, file, policy: rules.policy() }).collect();
         if let Some(why) = between::clash(&mine, &others) {
             let remedy = "forward another port, or take the rule out of one of the two";
             return Err(Problem::new(name.to_string(), why, remedy));
@@ -173,9 +177,9 @@ impl Supervisor {
         let Some(rules) = self.rules.wanted(name).cloned() else { return };
         let generation = self.rules.generation.wrapping_add(1);
         let Some((firewall, control, port)) = self.enforcer(name) else { return };
-        let total = u32::try_from(rules.program.len()).unwrap_or(u32::MAX);
+        let total = u32::try_from(rules.compiled.program.len()).unwrap_or(u32::MAX);
         let mut offset = 0;
-        for piece in rules.program.chunks(RULES_PIECE) {
+        for piece in rules.compiled.program.chunks(RULES_PIECE) {
             let bytes = piece.iter().copied().collect();
             control.send(&ToFirewall::Rules { port, generation, total, offset, bytes });
             offset = offset.saturating_add(u32::try_from(piece.len()).unwrap_or(u32::MAX));
@@ -233,12 +237,7 @@ impl Supervisor {
     /// What is wrong with a domain's rules, in one line.
     pub(super) fn rules_problem(&self, name: &Name) -> Option<String> {
         let standing = self.rules.standings.get(name)?;
-        let instead = match (&standing.in_force, &standing.wanted) {
-            (Some((_, rules)), _) | (None, Some(rules)) if !rules.policy.rules.is_empty() => {
-                "the rules before are kept"
-            }
-            _ => "everything is dropped",
-        };
+        let instead = instead(standing.wanted.as_ref());
         if let Some(problem) = &standing.problem {
             return Some(format!("{instead}: {}: {}", problem.what, problem.why));
         }
@@ -246,5 +245,14 @@ impl Supervisor {
             return Some(format!("the firewall refused its rules: {why}"));
         }
         None
+    }
+}
+
+/// What happens to packets of a client whose file cannot be used.
+fn instead(wanted: Option<&Arc<Rules>>) -> &'static str {
+    if wanted.is_some_and(|rules| !rules.is_empty()) {
+        "the rules before are kept"
+    } else {
+        "everything is dropped"
     }
 }

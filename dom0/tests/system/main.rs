@@ -3,6 +3,7 @@
 mod machine;
 mod programs;
 mod rules;
+mod rules_at_the_shell;
 
 use dom0::protocol::{Phase, Request, Users};
 use machine::Machine;

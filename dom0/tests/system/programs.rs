@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-struct Daemon {
-    directory: tempfile::TempDir,
+pub(crate) struct Daemon {
+    pub(crate) directory: tempfile::TempDir,
     process: Child,
 }
 
@@ -15,7 +15,7 @@ fn path_of(directory: &Path, name: &str) -> String {
 }
 
 impl Daemon {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         lay_out(directory.path());
         let process = daemon(directory.path()).spawn().unwrap();
@@ -28,7 +28,7 @@ impl Daemon {
         daemon
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bulkhead"));
         command.args(["--runtime-dir", &path_of(self.directory.path(), "run")]);
         command.args(["--config-dir", &path_of(self.directory.path(), "domains")]);
@@ -37,12 +37,12 @@ impl Daemon {
         command
     }
 
-    fn run(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         self.command(arguments).stdin(Stdio::null()).output().unwrap()
     }
 
     /// Standard output of a command that succeeds.
-    fn says(&self, arguments: &[&str]) -> String {
+    pub(crate) fn says(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
         text(&output.stdout)
@@ -65,7 +65,7 @@ fn daemon(directory: &Path) -> Command {
     command
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 

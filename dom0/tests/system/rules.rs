@@ -94,8 +94,8 @@ fn ten_thousand_rules_get_through() {
     let (_, answer, fd) = machine.answer_to_text(request, None);
     assert_eq!(answer, Answer::Done(Outcome::Stream));
     let hits: RuleHits = serde_json::from_str(&enclosed::take_first(&[fd.unwrap()]).unwrap()).unwrap();
-    assert_eq!((hits.generation, hits.hits.len(), hits.no_rule), (2, 10_000, 5));
-    assert_eq!((hits.hits[9_999], hits.lines[9_999]), (10_000, 10_000));
+    assert_eq!((hits.generation, hits.rules.len(), hits.no_rule), (2, 10_000, 5));
+    assert_eq!((hits.rules[9_999].hits, hits.rules[9_999].line), (10_000, 10_000));
 }
 
 #[test]
@@ -179,6 +179,57 @@ fn file_broken_by_hand_leaves_the_rules_before() {
     machine.log_has("fw", "port 3 generation 3: 2 rules");
     let said = machine.wait_for("work", |s| s.rules.is_some()).rules.unwrap();
     assert!(said.starts_with("the rules before are kept: "), "{said}");
+}
+
+#[test]
+fn expired_rules_leave_force_and_file() {
+    let machine = Machine::with_work();
+    let end = dom0::rules::now() + 2;
+    machine.install("work", &format!("# for a while\naccept expire={end}\ndrop\n")).unwrap();
+    machine.log_has("fw", "port 3 generation 2: 2 rules");
+    machine.log_has("fw", "port 3 generation 3: 1 rules");
+    assert!(dom0::rules::now() >= end, "not before its time");
+    let state = machine.wait_for_rules("work", |s| s.in_force.is_some_and(|(g, _)| g == 3));
+    assert_eq!(state.in_force, Some((3, Agreement::Same)));
+    assert_eq!(std::fs::read_to_string(machine.rules_file("work")).unwrap(), "# for a while\ndrop\n");
+}
+
+#[test]
+fn expiry_leaves_a_file_alone_that_was_edited_by_hand() {
+    let machine = Machine::with_work();
+    let end = dom0::rules::now() + 1;
+    machine.install("work", &format!("accept expire={end}\ndrop\n")).unwrap();
+    machine.write_rules("work", "half a thought\n");
+    machine.log_has("fw", "port 3 generation 3: 1 rules");
+    let state = machine.wait_for_rules("work", |s| s.in_force.is_some_and(|(g, _)| g == 3));
+    assert_eq!(state.in_force, Some((3, Agreement::Different)));
+    assert_eq!(machine.rules("work").1, "half a thought\n");
+}
+
+#[test]
+fn port_of_the_uplink_has_one_owner() {
+    let machine = Machine::with_chain();
+    machine.ask(up(&["work", "personal"])).unwrap();
+    machine.install("work", "accept\naction=forward proto=tcp dstports=8080\n").unwrap();
+    let why =
+        machine.install("personal", "accept\naction=forward proto=tcp dstports=8000-9000\n").unwrap_err();
+    assert!(
+        why.contains("personal.rules:2") && why.contains("work.rules:2") && why.contains("8080"),
+        "{why}"
+    );
+    assert_eq!(machine.rules("personal").1, "accept\n");
+    machine.install("personal", "action=forward proto=udp dstports=8080\n").unwrap();
+}
+
+#[test]
+fn one_sided_permissions_are_pointed_out() {
+    let machine = Machine::with_chain();
+    let (_, notes) = machine.install("work", "accept dstdomain=personal proto=tcp dstports=22\n").unwrap();
+    assert!(notes[0].contains("personal has no matching srcdomain=work rule"), "{notes:?}");
+    let (_, notes) = machine.install("personal", "accept srcdomain=work proto=tcp dstports=22\n").unwrap();
+    assert!(!notes.iter().any(|n| n.contains("matching")), "{notes:?}");
+    let (_, notes) = machine.install("personal", "accept srcdomain=wrok\n").unwrap();
+    assert!(notes[0].contains("there is no domain \"wrok\""), "{notes:?}");
 }
 
 #[test]

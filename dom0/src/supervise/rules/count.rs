@@ -5,9 +5,11 @@ use super::super::{Reply, Supervisor};
 use crate::enclosed;
 use crate::name::Name;
 use crate::problem::{Problem, Problems};
-use crate::protocol::{Answer, Outcome, RuleHits};
+use crate::protocol::{Answer, Outcome, RuleHit, RuleHits};
+use crate::rules::Rules;
 use control::message::ToFirewall;
 use rules_program::policy::MAX_RULES;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long the counters are waited for.
@@ -17,7 +19,12 @@ const PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub(in super::super) struct Count {
     name: Name,
-    found: RuleHits,
+    generation: u32,
+    /// Per rule of the program.
+    hits: Vec<u64>,
+    no_rule: u64,
+    /// What the program was compiled from.
+    rules: Option<Arc<Rules>>,
     state: State,
     deadline: Instant,
     reply: Reply,
@@ -58,9 +65,17 @@ impl Supervisor {
             return Err(Problem::new(name.to_string(), why, remedy).into());
         };
         control.send(&ToFirewall::GetRuleCounters { port });
-        let (found, state, deadline) = (RuleHits::default(), State::Waiting, Instant::now() + PATIENCE);
         let (name, reply) = (name.clone(), reply.clone());
-        self.jobs.push(Job::RuleCounters(Count { name, found, state, deadline, reply }));
+        self.jobs.push(Job::RuleCounters(Count {
+            name,
+            generation: 0,
+            hits: Vec::new(),
+            no_rule: 0,
+            rules: None,
+            state: State::Waiting,
+            deadline: Instant::now() + PATIENCE,
+            reply,
+        }));
         Ok(None)
     }
 
@@ -68,38 +83,52 @@ impl Supervisor {
     pub(in super::super) fn rules_counted(&mut self, firewall: &Name, port: u8, page: &Page<'_>) {
         let Some(name) = self.client_at(firewall, port) else { return };
         let recent = self.rules.standings.get(&name).map(|s| &s.recent);
-        let rules = recent.and_then(|r| r.iter().find(|(g, _)| *g == page.generation));
-        let lines: Vec<u32> =
-            rules.map(|(_, r)| r.policy.rules.iter().map(|r| r.line).collect()).unwrap_or_default();
+        let rules = recent.and_then(|r| r.iter().find(|(g, _)| *g == page.generation)).map(|(_, r)| r);
         let jobs = self.jobs.iter_mut().filter_map(|job| match job {
             Job::RuleCounters(job) if job.name == name && job.state == State::Waiting => Some(job),
             _ => None,
         });
         for job in jobs {
             job.take(page);
-            job.found.lines.clone_from(&lines);
+            job.rules = rules.cloned();
         }
     }
 }
 
 impl Count {
     fn take(&mut self, page: &Page<'_>) {
-        let found = &mut self.found;
         if page.first == 0 {
             // A first page: of this question, or of one that another user asked before.
-            found.hits.clear();
-            found.generation = page.generation;
+            self.hits.clear();
+            self.generation = page.generation;
         }
-        let follows = usize::from(page.first) == found.hits.len() && page.generation == found.generation;
-        if !follows || found.hits.len() + page.hits.len() > MAX_RULES {
+        let follows = usize::from(page.first) == self.hits.len() && page.generation == self.generation;
+        if !follows || self.hits.len() + page.hits.len() > MAX_RULES {
             self.state = State::Confused;
             return;
         }
-        found.hits.extend_from_slice(page.hits);
-        found.no_rule = page.no_rule;
+        self.hits.extend_from_slice(page.hits);
+        self.no_rule = page.no_rule;
         if !page.more {
             self.state = State::Complete;
         }
+    }
+
+    /// Per rule of the file: one of them may be several in the program, or none.
+    fn per_rule(&self) -> RuleHits {
+        let mut rules: Vec<RuleHit> = self
+            .rules
+            .iter()
+            .flat_map(|rules| &rules.compiled.file.rules)
+            .map(|rule| RuleHit { line: rule.span.line, hits: 0 })
+            .collect();
+        for (number, hits) in (0u16..).zip(&self.hits) {
+            let place = self.rules.as_ref().and_then(|rules| rules.compiled.places.get(usize::from(number)));
+            if let Some(rule) = place.and_then(|place| rules.get_mut(usize::from(*place))) {
+                rule.hits = rule.hits.saturating_add(*hits);
+            }
+        }
+        RuleHits { generation: self.generation, rules, no_rule: self.no_rule }
     }
 }
 
@@ -114,7 +143,7 @@ pub(in super::super) fn advance_count(job: Count, now: Instant) -> Option<Count>
         State::Waiting => fail("the firewall did not tell its counters in time"),
         State::Confused => fail("the firewall told counters that do not fit together"),
         State::Complete => {
-            match serde_json::to_string(&job.found).map_err(Into::into).and_then(|t| enclosed::put(&t)) {
+            match serde_json::to_string(&job.per_rule()).map_err(Into::into).and_then(|t| enclosed::put(&t)) {
                 Ok(text) => drop(job.reply.send((Answer::Done(Outcome::Stream), Some(text)))),
                 Err(e) => fail(&format!("its counters cannot be passed on: {e}")),
             }

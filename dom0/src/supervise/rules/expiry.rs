@@ -26,10 +26,9 @@ impl Supervisor {
                     self.push(&name);
                 }
                 Err(problem) => {
-                    tracing::error!(%name, "expired rules cannot be taken away, so everything is dropped: {problem}");
-                    let standing = self.rules.standing(&name);
-                    standing.wanted = Some(Arc::new(Rules::drop_all(rules.version.clone())));
-                    standing.problem = Some(problem);
+                    // Rules whose time is over do not stay because something else is wrong.
+                    self.rules.standing(&name).wanted = None;
+                    self.cannot_use(&name, problem);
                     self.push(&name);
                 }
             }

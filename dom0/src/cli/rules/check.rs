@@ -1,0 +1,163 @@
+//! `bulkhead rules check` and `test`: what rules mean, without a daemon.
+
+use super::{Place, fetch, packet, said};
+use crate::domain::{Domains, file};
+use crate::name::Name;
+use crate::problem::Problem;
+use crate::rules::between::{self, Side, Whereabouts};
+use crate::rules::store::Store;
+use crate::rules::{DEFAULT, now};
+use rules_program::policy::Policy;
+use rules_program::question::Open;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Longest standard input that is read.
+const MAX_INPUT: u64 = crate::enclosed::MAX_TEXT as u64;
+
+/// What is checked.
+enum What {
+    Domain(Name),
+    File(String),
+    Input,
+}
+
+/// Compiles rules; fails when any has an error.
+pub(super) fn check(place: &Place, named: &[String]) -> anyhow::Result<ExitCode> {
+    let store = Store::new(&place.rules_dir);
+    let what = if named.is_empty() {
+        store.all()?.into_iter().map(What::Domain).collect()
+    } else {
+        named.iter().map(|word| what(word)).collect::<anyhow::Result<Vec<_>>>()?
+    };
+    let mut errors = 0;
+    for what in &what {
+        let (file, text) = text(&store, what)?;
+        errors += u32::from(!check_one(place, what, &file, &text)?);
+    }
+    if what.is_empty() {
+        writeln!(std::io::stdout(), "{}: no rules, nothing wrong", place.rules_dir.display())?;
+    }
+    Ok(if errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn what(word: &str) -> anyhow::Result<What> {
+    match word {
+        "-" => Ok(What::Input),
+        path if path.contains(['/', '.']) => Ok(What::File(path.to_owned())),
+        name => name
+            .parse()
+            .map(What::Domain)
+            .map_err(|why| Problem::new(name, why, "name a domain, or a file as ./FILE").into()),
+    }
+}
+
+fn text(store: &Store, what: &What) -> anyhow::Result<(String, String)> {
+    match what {
+        What::Domain(name) => Ok((store.what(name), store.read(name)?.unwrap_or_else(|| DEFAULT.to_owned()))),
+        What::File(path) => Ok((path.clone(), read(path, std::fs::File::open(path))?)),
+        What::Input => Ok(("standard input".to_owned(), read("standard input", Ok(std::io::stdin()))?)),
+    }
+}
+
+pub(super) fn read(what: &str, from: std::io::Result<impl Read>) -> anyhow::Result<String> {
+    let fail = |e: std::io::Error| Problem::new(what, format!("cannot be read: {e}"), "name a text file");
+    let mut text = String::new();
+    from.and_then(|from| from.take(MAX_INPUT).read_to_string(&mut text)).map_err(fail)?;
+    Ok(text)
+}
+
+fn check_one(place: &Place, what: &What, file: &str, text: &str) -> anyhow::Result<bool> {
+    let compiled = match rules_compiler::compile(text, now()) {
+        Ok(compiled) => compiled,
+        Err(diagnostics) => {
+            said::show(&diagnostics, file, text);
+            return Ok(false);
+        }
+    };
+    said::show(&compiled.warnings, file, text);
+    if let What::Domain(name) = what {
+        let (refused, notes) = look_around(place, name, file, &compiled.policy);
+        for note in notes {
+            eprintln!("{note}");
+        }
+        if let Some(why) = refused {
+            eprintln!("{why}");
+            return Ok(false);
+        }
+    }
+    let (rules, s) = match compiled.file.rules.len() {
+        1 => (1, ""),
+        n => (n, "s"),
+    };
+    writeln!(std::io::stdout(), "{file}: {rules} rule{s}, nothing wrong")?;
+    Ok(true)
+}
+
+/// Compares a domain's rules with those of the domains beside it, as far as their files can be read.
+fn look_around(place: &Place, name: &Name, file: &str, policy: &Policy) -> (Option<String>, Vec<String>) {
+    let Ok(domains) = file::read_all(&place.config_dir) else { return (None, Vec::new()) };
+    let beside = beside(&place.rules_dir, &domains, name);
+    let others: Vec<Side<'_>> =
+        beside.iter().map(|(name, file, policy)| Side { name, file, policy }).collect();
+    let mine = Side { name, file, policy };
+    let above = |name: &Name| domains.get(name).and_then(|d| d.netvm.as_ref()).map(|n| &n.value);
+    let whereabouts = |other: &str| match other.parse::<Name>() {
+        Ok(other)
+            if domains.contains_key(&other) && above(&other).is_some() && above(&other) == above(name) =>
+        {
+            Whereabouts::Here
+        }
+        Ok(other) if domains.contains_key(&other) => Whereabouts::Elsewhere,
+        _ => Whereabouts::Nowhere,
+    };
+    (between::clash(&mine, &others), between::warnings(&mine, &others, whereabouts))
+}
+
+fn beside(rules_dir: &Path, domains: &Domains, name: &Name) -> Vec<(Name, String, Policy)> {
+    let store = Store::new(rules_dir);
+    let above = |name: &Name| domains.get(name).and_then(|d| d.netvm.as_ref()).map(|n| n.value.clone());
+    let mine = above(name);
+    let others = domains.keys().filter(|other| *other != name && mine.is_some() && above(other) == mine);
+    let policy = |other: &Name| {
+        let text = store.read(other).ok()?.unwrap_or_else(|| DEFAULT.to_owned());
+        Some((other.clone(), store.what(other), rules_compiler::compile(&text, now()).ok()?.policy))
+    };
+    others.filter_map(policy).collect()
+}
+
+/// Says which rule decides about a packet.
+pub(super) fn test(place: &Place, domain: &Name, words: &[String]) -> anyhow::Result<ExitCode> {
+    let packet = packet::parse(words)?;
+    let (file, text) = own_text(place, domain)?;
+    let compiled = match rules_compiler::compile(&text, now()) {
+        Ok(compiled) => compiled,
+        Err(diagnostics) => {
+            said::show(&diagnostics, &file, &text);
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    let verdict = rules_compiler::reference::judge(&compiled.file, now(), &packet, &mut Open);
+    let rule = verdict.rule.and_then(|number| Some((number, compiled.file.rules.get(usize::from(number))?)));
+    let action = rules_compiler::print::action(verdict.action);
+    match rule {
+        Some((number, rule)) => {
+            writeln!(std::io::stdout(), "{action}: rule {number} (line {}): {}", rule.span.line, rule.value)?;
+        }
+        None => writeln!(std::io::stdout(), "{action}: no rule matches")?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A domain's rules from their file; from the daemon where the file may not be read.
+pub(super) fn own_text(place: &Place, domain: &Name) -> anyhow::Result<(String, String)> {
+    let store = Store::new(&place.rules_dir);
+    match store.read(domain) {
+        Ok(text) => Ok((store.what(domain), text.unwrap_or_else(|| DEFAULT.to_owned()))),
+        Err(problem) => match fetch(place, domain) {
+            Ok(fetched) => Ok((fetched.state.file, fetched.text)),
+            Err(_) => Err(problem.into()),
+        },
+    }
+}

@@ -1,0 +1,78 @@
+//! `bulkhead rules import` and `export`: rules of other firewalls, and ours for other programs.
+
+use super::{Place, check, list, said};
+use crate::domain::file;
+use crate::name::Name;
+use crate::plan::{self, Numbering, address};
+use crate::problem::Problem;
+use crate::rules::now;
+use crate::settings::Settings;
+use rules_compiler::nft::export;
+use rules_compiler::packet::{NAME_SERVER_V6, NAME_SERVERS_V4};
+use std::io::Write;
+use std::net::IpAddr;
+use std::process::ExitCode;
+
+/// What is exported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    /// A table of nftables; with an interface, it is for whatever comes from there.
+    Nft {
+        /// The interface.
+        interface: Option<String>,
+    },
+    /// Our language.
+    Text,
+    /// JSON of our own.
+    Json,
+}
+
+/// Prints a domain's rules for other programs.
+pub(super) fn export(place: &Place, domain: &Name, target: &Target) -> anyhow::Result<ExitCode> {
+    let (file, text) = check::own_text(place, domain)?;
+    let compiled = match rules_compiler::compile(&text, now()) {
+        Ok(compiled) => compiled,
+        Err(diagnostics) => {
+            said::show(&diagnostics, &file, &text);
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    let mut out = std::io::stdout().lock();
+    match target {
+        Target::Text => write!(out, "{}", compiled.file)?,
+        Target::Json => list::json(domain, &file, &compiled.file)?,
+        Target::Nft { interface } => {
+            let export = export::export(&compiled.policy, &location(place, domain, interface.clone())?);
+            for note in &export.notes {
+                eprintln!("{}", crate::console::printable(note));
+            }
+            writeln!(out, "{}", export.to_json()?)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where the domain is: its addresses as its file and the other domains' mean them.
+fn location(place: &Place, domain: &Name, interface: Option<String>) -> anyhow::Result<export::Place> {
+    let domains = file::read_all(&place.config_dir)?;
+    let plan = plan::plan(&domains, &Settings::default().lib_dir, &mut Numbering::default());
+    let client = plan.machine(domain).and_then(|m| m.client.as_ref()).map(|(_, client)| client);
+    let addresses: Vec<IpAddr> = client
+        .iter()
+        .flat_map(|c| [Some(IpAddr::V4(c.v4)), c.v6_prefix.map(|p| address::stable_v6(p, c.mac).into())])
+        .flatten()
+        .collect();
+    if addresses.is_empty() && interface.is_none() {
+        let why = "has no netvm, so nothing tells its packets from others";
+        return Err(Problem::new(domain.to_string(), why, "name its interface with --interface").into());
+    }
+    let servers = NAME_SERVERS_V4.map(IpAddr::V4).into_iter().chain([IpAddr::V6(NAME_SERVER_V6)]);
+    Ok(export::Place {
+        name: domain.to_string(),
+        addresses,
+        interface,
+        uplink: None,
+        inside: vec![address::INSIDE_V4.into(), address::INSIDE_V6.into()],
+        name_servers: servers.collect(),
+    })
+}
