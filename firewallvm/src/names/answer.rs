@@ -35,14 +35,14 @@ pub fn addresses(
         let record = Record::read(message, at)?;
         match record.data {
             // What does not fit is left: a chain that needs it leads nowhere.
-            Data::Alias(target) => {
+            Data::Alias(target) if !links.is_full() => {
                 let (owner, target) = (hashes.of(record.owner)?, hashes.of_data(target, record.end)?);
                 let _ = links.push((owner, target, record.ttl));
             }
             Data::Address(address) if is_asked(question.kind, address) && !found.is_full() => {
                 let _ = found.push((hashes.of(record.owner)?, address, record.ttl));
             }
-            Data::Address(_) | Data::Other => {}
+            _ => {}
         }
         at = record.end;
     }

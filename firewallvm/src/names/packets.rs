@@ -18,6 +18,9 @@ use packet::{
 #[cold]
 #[inline(never)]
 pub fn saw_question<A: Translate>(common: &mut Common, packet: &Packet<'_>, flow: &Flow<A>) {
+    if !common.names.watches(flow.link) {
+        return;
+    }
     if let Some((conversation, message)) = message(packet, flow) {
         common.names.asked(flow.link, conversation, message, common.now);
     }

@@ -3,7 +3,7 @@ use super::world::*;
 use crate::verdict::DropReason;
 
 /// Cuts the IPv4 packet in a frame at these offsets (multiples of 8).
-fn cut4(frame: &[u8], id: u16, cuts: &[usize]) -> Vec<Vec<u8>> {
+pub(super) fn cut4(frame: &[u8], id: u16, cuts: &[usize]) -> Vec<Vec<u8>> {
     let payload = &frame[34..];
     let mut edges = vec![0];
     edges.extend(cuts);
