@@ -1,8 +1,12 @@
 //! The firewall from outside: frames into its links, frames out of them.
 
+mod between;
+mod changes;
 mod conversations;
+mod forwards;
 mod hostile;
 mod icmp;
+mod limited;
 mod limits;
 mod names;
 mod offload;

@@ -186,6 +186,40 @@ fn name_servers_have_a_target_of_their_own() {
 }
 
 #[test]
+fn a_name_matches_what_the_client_was_told() {
+    use crate::names::tests::messages::{Asked, is};
+    let mut w = World::new(2);
+    let named = Rule { targets: vec![Target::Dns, Target::Name(0)], ..everything(Action::Accept) };
+    let rules = Policy { names: vec!["files.example".into()], ..policy([named]) };
+    for n in 0..2 {
+        w.install(n, &rules);
+    }
+    let frame = |n| to_server(false, n).udp(mac(n), (5000, 4433), b"");
+    w.dropped(0, &frame(0));
+    let asked = Asked::a(7, "files.example");
+    let dns = Path::Four(client4(0), Ipv4Addr::new(10, 139, 1, 1));
+    let out = w.out(0, &dns.udp(mac(0), (40_000, 53), &asked.bytes()));
+    let said = asked.answer(&[is("files.example", "198.51.100.9", 300)]);
+    w.in_to(0, &Path::Four(RESOLVER4, UPLINK4).udp(NIC, (53, ends(&out).1), &said));
+    w.out(0, &frame(0));
+    w.dropped(1, &frame(1));
+    w.dropped(0, &to_server(true, 0).udp(mac(0), (5000, 4433), b""));
+    // What was told stays over an edit, and what was opened stays when it is not told any more.
+    w.install(0, &Policy { names: vec!["a.example".into(), "files.example".into()], ..rules.clone() });
+    w.dropped(0, &to_server(false, 0).udp(mac(0), (5001, 4433), b"the rule is about another name now"));
+    w.install(0, &rules);
+    w.out(0, &frame(0));
+    w.wait(100);
+    w.out(0, &frame(0));
+    w.wait(100);
+    w.out(0, &frame(0));
+    w.wait(110);
+    w.install(0, &rules);
+    w.out(0, &frame(0));
+    w.dropped(0, &to_server(false, 0).udp(mac(0), (5002, 4433), b""));
+}
+
+#[test]
 fn a_long_program_comes_in_pieces() {
     let mut w = World::new(1);
     let one =
