@@ -5,7 +5,8 @@
 //! itself says to a client is in [`arp`], [`nd`], [`dhcp`], [`pmtu`] and [`answer`]. Not here: any device, any
 //! machine (that is `main.rs` with `rt`), the form of packets (crate `packet`).
 //!
-//! No ALGs: nothing in a payload ever opens anything.
+//! No ALGs: nothing in a payload ever opens anything. The one payload that is read at all is a name server's answer:
+//! it says which addresses a rule means that names a host ([`names`]).
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 #![cfg_attr(

@@ -12,6 +12,10 @@ pub const MAX_LINKS: usize = 16;
 /// Addresses that are taken from one answer at most; what comes behind is left.
 pub const MAX_ADDRESSES: usize = 64;
 
+/// Labels of all names that are read in one answer; with more it counts as malformed. An honest answer repeats names by
+/// pointers, and those are read once.
+const MAX_LABELS: usize = 1024;
+
 /// Addresses, and for how many seconds each holds.
 pub type Addresses = Vec<(IpAddr, u32), MAX_ADDRESSES>;
 
@@ -27,7 +31,7 @@ pub fn addresses(
     question: &Question,
     key: Key,
 ) -> Result<Addresses, Malformed> {
-    let mut hashes = Hashes { message, key, last: None };
+    let mut hashes = Hashes { message, key, last: None, labels: MAX_LABELS };
     let mut links: Vec<(u64, u64, u32), MAX_LINKS> = Vec::new();
     let mut found: Vec<(u64, IpAddr, u32), MAX_ADDRESSES> = Vec::new();
     let mut at = question.end;
@@ -76,6 +80,8 @@ struct Hashes<'m> {
     message: &'m [u8],
     key: Key,
     last: Option<([u8; 2], u64)>,
+    /// Labels that may still be read.
+    labels: usize,
 }
 
 impl Hashes<'_> {
@@ -89,14 +95,20 @@ impl Hashes<'_> {
         {
             return Ok(hash);
         }
-        let hash = Name::read(self.message, at)?.0.hash(self.key);
+        let (hash, _) = self.read(at)?;
         self.last = pointer.map(|pointer| (*pointer, hash)).or(self.last);
         Ok(hash)
     }
 
     /// The hash of the name that fills a record's data.
-    fn of_data(&self, at: usize, end: usize) -> Result<u64, Malformed> {
+    fn of_data(&mut self, at: usize, end: usize) -> Result<u64, Malformed> {
+        let (hash, after) = self.read(at)?;
+        if after == end { Ok(hash) } else { Err(Malformed) }
+    }
+
+    fn read(&mut self, at: usize) -> Result<(u64, usize), Malformed> {
         let (name, after) = Name::read(self.message, at)?;
-        if after == end { Ok(name.hash(self.key)) } else { Err(Malformed) }
+        self.labels = self.labels.checked_sub(name.labels()).ok_or(Malformed)?;
+        Ok((name.hash(self.key), after))
     }
 }

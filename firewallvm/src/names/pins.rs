@@ -81,17 +81,16 @@ impl Pins {
         // What is known already stays where it is, before something new may take a place.
         for known in [true, false] {
             for (address, expires) in told.iter().map(|(address, expires)| (halves(*address), *expires)) {
-                let own = (0_u32..).zip(self.places.get(first..first + self.quota()).unwrap_or_default());
-                let same = own.clone().find(|(_, pin)| pin.expires != 0 && pin.address == address);
-                let oldest = || own.filter(|(at, _)| taken >> at & 1 == 0).min_by_key(|(_, pin)| pin.expires);
-                let place = match same {
-                    Some((at, pin)) => Some((at, expires.max(pin.expires))),
-                    None if known => None,
-                    None => oldest().map(|(at, _)| (at, expires)),
+                let (at, expires) = match self.place_of(name, address) {
+                    Some((at, pin)) => (at, expires.max(pin.expires)),
+                    None if known => continue,
+                    None => match self.oldest(first, taken) {
+                        Some(at) => (at, expires),
+                        None => continue,
+                    },
                 };
-                let Some((at, expires)) = place else { continue };
-                taken |= 1 << at;
-                self.replace(first + at as usize, address, expires);
+                taken |= 1_u64.checked_shl(u32::try_from(at - first).unwrap_or(0)).unwrap_or(0);
+                self.replace(at, address, expires);
             }
         }
         taken.count_ones() as usize
@@ -122,6 +121,26 @@ impl Pins {
                 self.replace(at, pin.address, pin.expires);
             }
         }
+    }
+
+    /// Where an address of a name is.
+    fn place_of(&self, name: u16, address: [u64; 2]) -> Option<(usize, Pin)> {
+        let mut at = self.heads.get(self.head(address)).copied()?;
+        for _ in 0..self.places.len() {
+            let pin = self.places.get(usize::from(at))?;
+            if pin.address == address && at >> self.quota == name {
+                return Some((usize::from(at), *pin));
+            }
+            at = pin.next;
+        }
+        None
+    }
+
+    /// The place of a name, whose first one is `first`, that is free or holds least long, of those not `taken`.
+    fn oldest(&self, first: usize, taken: u64) -> Option<usize> {
+        let own = (0..).zip(self.places.get(first..first + self.quota())?);
+        let (at, _) = own.filter(|(at, _)| taken >> at & 1 == 0).min_by_key(|(_, pin)| pin.expires)?;
+        Some(first + at)
     }
 
     #[inline]

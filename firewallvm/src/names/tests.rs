@@ -224,6 +224,22 @@ fn a_thousand_addresses_are_not_too_many() {
 }
 
 #[test]
+fn reading_an_answer_has_a_price_limit() {
+    // Sixty names of a hundred labels each, none of them the one that was asked for.
+    let said: Vec<Said> = (0..60)
+        .map(|n| is(&[&["x"; 99].join("."), format!("n{n}").as_str()].join("."), "198.51.100.1", 300))
+        .chain([is(NAME, "198.51.100.2", 300)])
+        .collect();
+    let asked = Asked::a(1, NAME);
+    for (records, read) in [(0, true), (10, true), (11, false), (60, false)] {
+        let mut names = names(&[NAME]);
+        hears(&mut names, &asked, &said[60 - records..], 0);
+        assert_eq!(of(&names, "198.51.100.2", 0).len(), usize::from(read), "{records}");
+        assert_eq!(names.counter(Count::Malformed), u64::from(!read));
+    }
+}
+
+#[test]
 fn bad_answers_count_as_what_they_are() {
     let asked = Asked::a(5, NAME);
     let said = [is(NAME, "198.51.100.1", 300), is(NAME, "198.51.100.2", 300)];

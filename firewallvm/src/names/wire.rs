@@ -21,8 +21,9 @@ const HEADER_LEN: usize = 12;
 const NAME_LEN: usize = 255;
 /// Longest label in bytes.
 const LABEL_LEN: usize = 63;
-/// Pointers that one name may lead through: one for each label that fits.
-const MAX_POINTERS: usize = 127;
+/// Pointers that one name may lead through. One can follow each label, but senders point to the longest end that was
+/// there before.
+const MAX_POINTERS: usize = 32;
 
 /// Answer bit of the flags.
 const QR: u16 = 0x8000;
@@ -178,6 +179,18 @@ impl Name {
         let len = u8::try_from(label.len()).map_err(|_| Malformed)?;
         self.append(&[len])?;
         self.append(label)
+    }
+
+    /// How many labels there are, the root not counted: what reading the name cost.
+    #[must_use]
+    pub fn labels(&self) -> usize {
+        let mut rest = self.as_bytes();
+        let mut labels = 0;
+        while let [len @ 1..=63, tail @ ..] = rest {
+            rest = tail.get(usize::from(*len)..).unwrap_or_default();
+            labels += 1;
+        }
+        labels
     }
 
     /// Adds bytes; letters become small (RFC 4343), lengths of labels are below any letter.

@@ -53,26 +53,19 @@ fn names_and_labels_have_a_longest_length() {
     for kind in [0x40, 0x80, 0xBF] {
         assert_eq!(read(&[kind, 1, 1, 1, 0], 0), Err(Malformed));
     }
-    // The same length by pointers: each of the 130 leads to one label more.
-    let mut bytes = vec![1, b'a', 0];
-    let mut last = 0_u16;
-    for _ in 0..130 {
-        let at = u16::try_from(bytes.len()).unwrap();
-        bytes.extend([1, b'a']);
-        bytes.extend((0xC000 | (12 + last)).to_be_bytes());
-        last = at;
+    // By pointers: each leads to one label more. Or to nothing more, but not for ever either.
+    for label in [&b"\x01a"[..], b""] {
+        let mut bytes = vec![0];
+        let mut places = vec![0];
+        for _ in 0..40 {
+            let last = u16::try_from(places[places.len() - 1]).unwrap();
+            places.push(bytes.len());
+            bytes.extend(label);
+            bytes.extend((0xC000 | (12 + last)).to_be_bytes());
+        }
+        assert_eq!(read(&bytes, places[32]).unwrap().0.len(), 1 + 32 * label.len());
+        assert_eq!(read(&bytes, places[33]), Err(Malformed));
     }
-    let at = |links: usize| if links == 0 { 0 } else { 3 + 4 * (links - 1) };
-    assert_eq!(read(&bytes, at(126)).unwrap().0.len(), 255);
-    assert_eq!(read(&bytes, at(127)), Err(Malformed));
-    // Pointers alone add nothing to the name, but are not followed for ever either.
-    let mut bytes = vec![0];
-    for link in 0_u16..200 {
-        let to = if link == 0 { 12 } else { 12 + 1 + 2 * (link - 1) };
-        bytes.extend((0xC000 | to).to_be_bytes());
-    }
-    assert!(read(&bytes, 1 + 2 * 126).is_ok());
-    assert_eq!(read(&bytes, 1 + 2 * 127), Err(Malformed));
 }
 
 #[test]
@@ -81,6 +74,7 @@ fn text_means_the_same_name_as_bytes_do() {
     let name = Name::from_text("Files.Example_1").unwrap();
     assert_eq!(name, wire(b"\x05fILES\x09eXAMPLE_1\0"));
     assert_eq!(name.hash([1, 2]), wire(b"\x05files\x09example_1\0").hash([1, 2]));
+    assert_eq!((name.labels(), wire(b"\0").labels(), wire(b"\x01.\0").labels()), (2, 0, 1));
     // A dot within a label makes no two labels of it.
     assert_ne!(Name::from_text("a.b").unwrap(), wire(b"\x03a.b\0"));
     for text in ["", ".", "a..b", ".a", "a.", &"x".repeat(64), &["x"; 130].join(".")] {
@@ -179,7 +173,7 @@ fn slow(message: &[u8], at: usize) -> Option<(Vec<u8>, usize)> {
                 }
                 high @ 0xC0.. => {
                     let to = usize::from(high & 0x3F) << 8 | usize::from(*message.get(here + 1)?);
-                    if to >= at || to < 12 || links == 127 {
+                    if to >= at || to < 12 || links == 32 {
                         return None;
                     }
                     name.extend(part(message, to, links + 1)?.0);
