@@ -1,6 +1,10 @@
 //! Questions to the virtual name servers and their answers, on their way through the firewall.
 
-use super::{pieces::cut4, world::*};
+use super::{
+    pieces::cut4,
+    rules::{everything, policy, port},
+    world::*,
+};
 use crate::{
     address::{DNS_V4, DNS_V6},
     names::{
@@ -10,17 +14,56 @@ use crate::{
     verdict::DropReason,
 };
 use link::{Csum, Meta};
+use rules_program::policy::{Action, Policy, Protocols, Rule, Target};
 use std::net::IpAddr;
 
 const NAME: &str = "files.example";
 const THERE4: &str = "198.51.100.9";
 const THERE6: &str = "2001:db8:ffff::9";
 
-/// A world whose first client has rules about these names.
+/// HTTPS with a name, by its number.
+fn https(action: Action, name: u16) -> Rule {
+    Rule {
+        targets: vec![Target::Name(name)],
+        protocols: Protocols::TCP,
+        destination_ports: port(443),
+        ..everything(action)
+    }
+}
+
+/// Rules that say this about each name in turn, and then more.
+fn about(names: &[&str], action: Action, rest: impl IntoIterator<Item = Rule>) -> Policy {
+    let rules = (0..).zip(names).map(|(number, _)| https(action, number)).chain(rest);
+    Policy { names: names.iter().map(|name| (*name).to_owned()).collect(), ..policy(rules) }
+}
+
+/// HTTPS with these names is allowed, DNS too, and nothing else.
+fn only(names: &[&str]) -> Policy {
+    let dns = Rule { targets: vec![Target::Dns], ..everything(Action::Accept) };
+    about(names, Action::Accept, [dns])
+}
+
+/// A world whose first client has rules about these names, and may do everything.
 fn world(names: &[&str]) -> World {
+    world_with(&about(names, Action::Accept, [everything(Action::Accept)]))
+}
+
+fn world_with(policy: &Policy) -> World {
     let mut w = World::new(2);
-    w.fw.core.common.names.set_program(2, names.iter().copied()).unwrap();
+    w.install(0, policy);
     w
+}
+
+fn path(n: usize, address: &str) -> Path {
+    match address.parse().unwrap() {
+        IpAddr::V4(address) => Path::Four(client4(n), address),
+        IpAddr::V6(address) => Path::Six(client6(n), address),
+    }
+}
+
+/// The first segment of a connection of the first client.
+fn open(address: &str, ports: (u16, u16)) -> Vec<u8> {
+    path(0, address).tcp(mac(0), ports, 2, (100, 0), 4096, &[])
 }
 
 /// What the first client's rules would be told about an address.
@@ -209,4 +252,121 @@ fn a_client_s_pins_outlive_its_link_but_not_itself() {
     assert_eq!(names_of(&w, THERE4), vec![0]);
     w.tell(&control::message::ToFirewall::ForgetClient { port: 2 });
     assert_eq!(names_of(&w, THERE4), vec![]);
+}
+
+#[test]
+fn a_rule_opens_what_the_client_was_told_and_nothing_else() {
+    for six in [false, true] {
+        let (there, beside, asked) = if six {
+            (THERE6, "2001:db8:ffff::a", Asked::aaaa(7, NAME))
+        } else {
+            (THERE4, "198.51.100.10", Asked::a(7, NAME))
+        };
+        let mut w = world_with(&only(&["other.example", NAME]));
+        w.dropped(0, &open(there, (41_000, 443)));
+        let nat = ask(&mut w, (six, 0, 40_000), &asked);
+        w.dropped(0, &open(there, (41_000, 443)));
+        answer(&mut w, (six, 0), nat, &asked.answer(&[is(NAME, there, 300)]));
+        w.out(0, &open(there, (41_000, 443)));
+        w.dropped(0, &open(beside, (41_000, 443)));
+        w.dropped(0, &open(there, (41_000, 80)));
+        assert_eq!(w.hits(0).0, [0, 1, 1]);
+        // The other client has the same rules but has not asked.
+        w.install(1, &only(&["other.example", NAME]));
+        let other = path(1, there).tcp(mac(1), (41_000, 443), 2, (100, 0), 4096, &[]);
+        w.dropped(1, &other);
+        let nat = ask(&mut w, (six, 1, 40_000), &asked);
+        answer(&mut w, (six, 1), nat, &asked.answer(&[is(NAME, there, 300)]));
+        w.out(1, &other);
+    }
+}
+
+#[test]
+fn what_was_opened_outlives_the_answer_and_changes_elsewhere_in_the_rules() {
+    let mut w = world_with(&only(&[NAME]));
+    both(&mut w, false, &Asked::a(7, NAME), &[is(NAME, THERE4, 0)]);
+    w.wait(59);
+    let out = w.out(0, &open(THERE4, (41_000, 443)));
+    let nat = ends(&out).1;
+    w.in_to(0, &from_server(false).tcp(NIC, (443, nat), 0x12, (900, 101), 4096, &[]));
+    w.wait(1);
+    w.dropped(0, &open(THERE4, (41_001, 443)));
+    let next = |seq: u32| path(0, THERE4).tcp(mac(0), (41_000, 443), 0x10, (seq, 901), 4096, b"x");
+    w.out(0, &next(101));
+    // The name has another number now, and the flow goes on.
+    w.install(0, &only(&["other.example", "third.example", NAME]));
+    w.out(0, &next(102));
+    w.dropped(0, &open(THERE4, (41_002, 443)));
+    assert_eq!(w.hits(0), (vec![0, 0, 0, 0], 1));
+    // The name is not in the rules any more.
+    w.install(0, &only(&["other.example", "third.example"]));
+    w.refused(0, &next(103), DropReason::Policy);
+}
+
+#[test]
+fn a_name_that_does_not_resolve_touches_nothing_else() {
+    let bad = Asked::a(9, "bad.example");
+    for (action, rest) in [(Action::Accept, Action::Drop), (Action::Drop, Action::Accept)] {
+        let dns = Rule { targets: vec![Target::Dns], ..everything(Action::Accept) };
+        let mut rules = about(&["bad.example"], action, [dns, https(Action::Accept, 1), everything(rest)]);
+        rules.names.push(NAME.to_owned());
+        let mut w = world_with(&rules);
+        // Unresolved, as it does not exist, as its server fails, as the answer is rubbish, as it leads inside.
+        let failures = [simple_dns::RCODE::NameError, simple_dns::RCODE::ServerFailure]
+            .map(|code| bad.reply(&[], code).build_bytes_vec().unwrap());
+        let rubbish = [bad.answer(&[is("bad.example", THERE4, 300)])[..40].to_vec(), vec![0; 5]];
+        let inside = [bad.answer(&[is("bad.example", "192.168.7.9", 300)])];
+        both(&mut w, false, &Asked::a(7, NAME), &[is(NAME, THERE4, 300)]);
+        for message in failures.iter().chain(&rubbish).chain(&inside) {
+            let nat = ask(&mut w, (false, 0, 40_000), &bad);
+            answer(&mut w, (false, 0), nat, message);
+            w.now += 61_000_000;
+            both(&mut w, false, &Asked::a(7, NAME), &[is(NAME, THERE4, 300)]);
+            let port = 41_000 + u16::try_from(w.now / 61_000_000).unwrap();
+            w.out(0, &open(THERE4, (port, 443)));
+            for address in ["198.51.100.10", "192.168.7.9"] {
+                let frame = open(address, (port, 443));
+                if rest == Action::Accept { drop(w.out(0, &frame)) } else { w.dropped(0, &frame) }
+            }
+        }
+        assert_eq!(w.hits(0).0[0], 0);
+    }
+}
+
+#[test]
+fn a_name_that_changes_its_mind_leads_nowhere_inside() {
+    let mut w = world_with(&only(&[NAME]));
+    both(&mut w, false, &Asked::a(7, NAME), &[is(NAME, THERE4, 0)]);
+    w.out(0, &open(THERE4, (41_000, 443)));
+    let inside = [
+        "127.0.0.1",
+        "10.137.0.10",
+        "10.139.1.1",
+        "192.168.7.20",
+        "192.168.7.1",
+        "169.254.169.254",
+        "0.0.0.0",
+    ];
+    let count_drops = |w: &World| w.fw.core().drops.iter().map(|(_, count)| count).sum::<u64>();
+    for address in inside {
+        both(&mut w, false, &Asked::a(8, NAME), &[is(NAME, address, 300)]);
+        let before = count_drops(&w);
+        w.client_sends(0, &open(address, (41_000, 443)));
+        assert!(w.at_net().is_empty() && w.at_client(1).is_empty(), "{address}");
+        assert_eq!(count_drops(&w), before + 1, "{address}");
+        w.at_client(0);
+    }
+    let inside6 = [
+        "::1",
+        "fd09:24ef:4179:2::2",
+        "fe80::1",
+        "::ffff:10.137.0.10",
+        "64:ff9b::10.137.0.10",
+        "2001:db8:7::20",
+    ];
+    for address in inside6 {
+        both(&mut w, true, &Asked::aaaa(8, NAME), &[is(NAME, address, 300)]);
+        assert_eq!(names_of(&w, address), vec![], "{address}");
+    }
+    assert_eq!(count(&w, Count::Rebinding), 13);
 }
