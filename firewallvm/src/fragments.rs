@@ -306,6 +306,10 @@ impl Datagram {
         if !plain {
             return Err(DropReason::ExtensionHeader);
         }
+        if matches!(headers.network, Network::V6(_)) {
+            let payload = frame.get(headers.transport_at..headers.end).ok_or(DropReason::Internal)?;
+            has_whole_chain(fragment.protocol, payload)?;
+        }
         let kept = frame.get(..self.payload_at).ok_or(DropReason::Internal)?;
         self.buffer.get_mut(..self.payload_at).ok_or(DropReason::Internal)?.copy_from_slice(kept);
         let ip = self.buffer.get_mut(ethernet::HEADER_LEN..).ok_or(DropReason::Internal)?;
@@ -339,6 +343,18 @@ impl Datagram {
         }
         Some(end)
     }
+}
+
+/// The first fragment holds all headers up to the transport's (RFC 7112 §5).
+fn has_whole_chain(next: u8, payload: &[u8]) -> Result<(), DropReason> {
+    let chain = ipv6::walk(next, payload)?;
+    let transport = match chain.protocol {
+        ipv4::TCP => packet::tcp::HEADER_LEN,
+        ipv4::UDP => packet::udp::HEADER_LEN,
+        ipv6::ICMPV6 => packet::icmpv6::HEADER_LEN,
+        _ => 0,
+    };
+    if payload.len() < chain.len + transport { Err(DropReason::ExtensionHeader) } else { Ok(()) }
 }
 
 /// A word whose lowest `count` bits (up to 64) are set.

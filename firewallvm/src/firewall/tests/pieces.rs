@@ -171,6 +171,23 @@ fn tiny_first_fragments_hide_nothing() {
 }
 
 #[test]
+fn the_first_fragment_of_ipv6_holds_all_headers() {
+    // RFC 7112 §5: a TCP header of 20 bytes does not fit into 16.
+    let mut w = World::new(1);
+    let frame = to_server(true, 0).tcp(mac(0), (40000, 443), 2, (1, 0), 100, b"data and data");
+    for (id, first) in [(1, 8), (2, 16)] {
+        let pieces = cut6(&frame, id, &[first]);
+        w.refused(0, &pieces[0], DropReason::ExtensionHeader);
+        w.refused(0, &pieces[1], DropReason::FragmentOverlap);
+    }
+    w.wait(61);
+    for piece in cut6(&frame, 3, &[24]) {
+        w.client_sends(0, &piece);
+    }
+    assert_eq!(w.at_net().len(), 1);
+}
+
+#[test]
 fn shapes_that_cannot_be() {
     let mut w = World::new(1);
     let frame = to_server(false, 0).udp(mac(0), (5000, 4433), &[3; 100]);
