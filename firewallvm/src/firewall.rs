@@ -1,16 +1,19 @@
 //! The loop: takes bursts of frames from every link, has them judged, carries the verdicts out.
 //!
-//! A burst is received as a whole, parsed as a whole and looked up as a whole before the first verdict, so that the
-//! cache misses of its packets overlap. Frames of clients are taken only while the uplink has room for the longest
-//! one: a client that sends more than the uplink takes is slowed down by its own full link. Towards clients there
-//! is no such brake, as one that does not read must not hold up the others: what finds a client's link full is
-//! dropped and counted.
+//! A burst is received as a whole and looked up as a whole before the first verdict, so that the cache misses of its
+//! packets overlap; plain packets of known flows take the lane of `fast`, all others the long way. Frames of clients
+//! are taken only while the uplink has room for the longest one: a client that sends more than the uplink takes is
+//! slowed down by its own full link. Towards clients there is no such brake, as one that does not read must not hold
+//! up the others: what finds a client's link full is dropped and counted.
+
+mod burst;
 
 use crate::{
     answer,
     control_plane::{self, Asked},
-    decide::{self, Origin, Packet, Tuple},
-    flows::{PORTS, tcp::Direction},
+    decide::{self, Origin, Packet, Translate},
+    fast::{Inward, Lane, Outward, Way},
+    flows::{Flows, tcp::Direction},
     from_client, from_net, nd,
     offload::Offload,
     ports::Ports,
@@ -21,22 +24,15 @@ use crate::{
     verdict::{Answer, DropReason, Verdict},
 };
 use abi::link_device::Role;
-use alloc::{boxed::Box, vec::Vec};
+use alloc::boxed::Box;
+use burst::{Burst, Received};
 use control::message::FromDomain;
-use core::net::{Ipv4Addr, Ipv6Addr};
 use link::{Armed, Doorbell, Kind, Link, MAX_PAYLOAD, Meta};
 use packet::{
-    Fault,
     headers::{self, Frame, Headers, Network},
     ndp,
 };
 
-/// Frames in a burst at most.
-pub const BURST: usize = 32;
-/// Bytes after which a burst is complete; one longest frame fits behind.
-const BURST_BYTES: usize = 48 * 1024;
-/// Where frames start: on a cache line.
-const ALIGN: usize = 64;
 /// Microseconds without work for which the loop stays awake: about what going to sleep and waking up costs.
 const LINGER_US: u64 = 8;
 
@@ -54,50 +50,25 @@ pub enum Next {
     Stop,
 }
 
-/// A received record.
-#[derive(Clone, Copy, Debug)]
-struct Received {
-    start: usize,
-    len: usize,
-    meta: Meta,
-    kind: Result<headers::Kind, Fault>,
-    headers: Headers,
-    hash: Option<u64>,
-    hint: Option<u32>,
-}
-
-impl Received {
-    /// A place that nothing was received into.
-    const NOTHING: Self = Self {
-        start: 0,
-        len: 0,
-        meta: Meta::MESSAGE,
-        kind: Err(Fault::Truncated),
-        headers: Headers::NONE,
-        hash: None,
-        hint: None,
-    };
-}
-
 /// The firewall with its links.
 #[derive(Debug)]
 pub struct Firewall<D> {
     core: Core,
     ports: Ports<D>,
-    arena: Box<[u8]>,
-    /// The burst in hand, as far as `received` says.
-    burst: Box<[Received]>,
-    received: usize,
-    /// What was read only to have its cache line; means nothing.
-    touched: u64,
+    /// The burst in hand.
+    burst: Burst,
     out: Box<[u8; answer::ROOM]>,
     /// The port that is served first in the next round.
-    first: u8,
+    first: u32,
     /// Ports whose client is to be sent a router advertisement.
     advertise: u32,
     next_advertisement_us: u64,
     last_work_us: u64,
     stop: bool,
+    /// Tests close the lane to compare it with the long way.
+    lane_is_open: bool,
+    /// Records that took the long way.
+    long: u64,
 }
 
 impl<D: Doorbell> Firewall<D> {
@@ -109,16 +80,15 @@ impl<D: Doorbell> Firewall<D> {
         Ok(Self {
             core: Core::new(setup)?,
             ports: Ports::new(),
-            arena: filled(BURST_BYTES + MAX_PAYLOAD + ALIGN, 0).ok_or(SetupError::OutOfMemory)?,
-            burst: filled(BURST, Received::NOTHING).ok_or(SetupError::OutOfMemory)?,
-            received: 0,
-            touched: 0,
+            burst: Burst::new()?,
             out: Box::new([0; answer::ROOM]),
             first: 0,
             advertise: 0,
             next_advertisement_us: nd::INTERVAL_US,
             last_work_us: 0,
             stop: false,
+            lane_is_open: true,
+            long: 0,
         })
     }
 
@@ -126,6 +96,18 @@ impl<D: Doorbell> Firewall<D> {
     #[must_use]
     pub const fn core(&self) -> &Core {
         &self.core
+    }
+
+    /// Records that took the long way so far: messages, and packets that the fast lane left to it.
+    #[must_use]
+    pub const fn long_way(&self) -> u64 {
+        self.long
+    }
+
+    /// Sends every packet the long way from now on.
+    #[cfg(test)]
+    pub(crate) const fn close_lane(&mut self) {
+        self.lane_is_open = false;
     }
 
     /// Puts a link in place. Nothing else is forgotten: flows outlive the uplink's link and a client's.
@@ -155,9 +137,12 @@ impl<D: Doorbell> Firewall<D> {
     pub fn poll(&mut self, now_us: u64) -> Next {
         self.core.set_time(now_us);
         let mut worked = false;
-        for turn in 0..PORTS {
-            let port = (usize::from(self.first) + turn) % PORTS;
-            worked |= u8::try_from(port).is_ok_and(|port| self.serve(port));
+        // From the port whose turn it is upwards, then round.
+        let mut waiting = self.ports.in_use().rotate_right(self.first);
+        while waiting != 0 {
+            let turn = waiting.trailing_zeros();
+            waiting &= waiting - 1;
+            worked |= u8::try_from((turn + self.first) % 32).is_ok_and(|port| self.serve(port));
         }
         self.first = (self.first + 1) % 32;
         worked |= !self.core.expire();
@@ -208,19 +193,43 @@ impl<D: Doorbell> Firewall<D> {
     /// Serves one link with one burst; `true` if there was something.
     #[inline]
     fn serve(&mut self, port: u8) -> bool {
-        let Some(role) = self.ports.get(port).map(|port| port.role) else { return false };
+        let Some(place) = self.ports.get(port) else { return false };
+        let role = place.role;
         // Nothing that comes from a port is looked at before dom0 said who is there.
-        if role == Role::Downstream && self.core.client(port).is_none() {
+        if (role == Role::Downstream && self.core.client(port).is_none()) || !place.link.ready() {
             return false;
         }
-        self.receive(port, role);
-        if self.received == 0 {
+        match role {
+            Role::Upstream => self.burst::<Inward>(port, role, burst::BYTES),
+            Role::Downstream | Role::Dom0 => {
+                let bytes = if role == Role::Downstream { self.uplink_room() } else { burst::BYTES };
+                self.burst::<Outward>(port, role, bytes)
+            }
+        }
+    }
+
+    /// Bytes of a burst after which the uplink may be full; the frame that begins before them still has room.
+    #[inline]
+    fn uplink_room(&mut self) -> usize {
+        // Room for a whole burst is the rule.
+        let steps = [burst::BYTES, burst::BYTES / 4, burst::BYTES / 16, 1];
+        steps.into_iter().find(|bytes| self.uplink_has_room(*bytes)).unwrap_or(0)
+    }
+
+    /// Receives and judges a burst; `false` if there was none.
+    #[inline(never)]
+    fn burst<W: Way>(&mut self, port: u8, role: Role, bytes: usize) -> bool {
+        let lane = Lane::open(&self.core, &self.ports, port, role).filter(|_| self.lane_is_open);
+        let Self { core, ports, burst, .. } = self;
+        let Some(link) = ports.get(port).map(|port| &mut port.link) else { return false };
+        if let Err(fault) = burst.receive::<W, D>(link, &core.v4.flows, lane.as_ref(), bytes) {
+            self.give_up(port, fault);
+        }
+        if self.burst.len() == 0 {
             return false;
         }
-        self.look_up(port, role);
-        for number in 0..self.received {
-            self.handle(port, role, number);
-        }
+        self.burst.look_up(&self.core.v4.flows);
+        self.judge::<W>(port, role, lane);
         resets::send(&mut self.core, &mut self.ports);
         if let Some(port) = self.ports.get(port) {
             port.link.release();
@@ -229,78 +238,38 @@ impl<D: Doorbell> Firewall<D> {
         true
     }
 
-    /// Receives a burst and parses it.
-    #[inline]
-    fn receive(&mut self, port: u8, role: Role) {
-        self.received = 0;
-        // Room for a whole burst is the rule; without it every frame asks.
-        let brake = role == Role::Downstream && !self.uplink_has_room(BURST_BYTES);
-        let mut start = 0;
-        while start < BURST_BYTES {
-            if brake && !self.uplink_has_room(start) {
-                return;
-            }
-            let Some(place) = self.burst.get_mut(self.received) else { return };
-            let Some(link) = self.ports.get(port).map(|port| &mut port.link) else { return };
-            let Some(buffer) = self.arena.get_mut(start..) else { return };
-            match link.recv(buffer) {
-                Ok(Some((meta, len))) => {
-                    (place.start, place.len, place.meta, place.hint) = (start, len, meta, None);
-                    if let (Kind::Frame, Some(bytes)) = (meta.kind, buffer.get(..len)) {
-                        place.kind = headers::parse_into(bytes, &mut place.headers);
+    /// Has the burst judged, packet by packet in the order in which they came.
+    #[inline(never)]
+    fn judge<W: Way>(&mut self, port: u8, role: Role, mut lane: Option<Lane>) {
+        for number in 0..self.burst.len() {
+            let Self { core, ports, burst, .. } = self;
+            let Some(received) = burst.get(number) else { return };
+            let passed = match &lane {
+                Some(lane) => lane.pass::<W, D>(core, ports, received.frame, (received.flow, received.meta)),
+                None => None,
+            };
+            match passed {
+                Some(Ok(())) => {}
+                Some(Err(reason)) => core.drops.count(reason),
+                None => {
+                    if self.handle(port, role, number) == Kind::Message {
+                        // It may have changed what the lane was opened with.
+                        lane = None;
                     }
-                    self.received += 1;
-                    start = (start + len).next_multiple_of(ALIGN);
-                }
-                Ok(None) => return,
-                Err(fault) => {
-                    self.give_up(port, fault);
-                    return;
                 }
             }
         }
     }
 
-    /// Looks the burst's flows up, all before any is needed: hashes, then every line of the index, then every entry,
-    /// each in a loop so short that the processor has many cache misses under way at once.
-    #[inline]
-    fn look_up(&mut self, port: u8, role: Role) {
-        let Self { core, burst, received, touched, .. } = self;
-        let burst = burst.get_mut(..*received).unwrap_or_default();
-        for received in burst.iter_mut() {
-            let plain = received.meta.kind == Kind::Frame && received.kind == Ok(headers::Kind::Ip);
-            received.hash = if plain { hash(core, &received.headers, port, role) } else { None };
-        }
-        for Received { headers, hash, .. } in burst.iter() {
-            *touched ^= match (hash, &headers.network) {
-                (None, _) => 0,
-                (Some(hash), Network::V4(_)) => core.v4.flows.touch_index(*hash),
-                (Some(hash), Network::V6(_)) => core.v6.flows.touch_index(*hash),
-            };
-        }
-        for Received { headers, hash, hint, .. } in burst.iter_mut() {
-            *hint = match (hash, &headers.network) {
-                (None, _) => None,
-                (Some(hash), Network::V4(_)) => core.v4.flows.candidate(*hash),
-                (Some(hash), Network::V6(_)) => core.v6.flows.candidate(*hash),
-            };
-        }
-        for Received { headers, hint, .. } in burst.iter() {
-            *touched ^= match (hint, &headers.network) {
-                (None, _) => 0,
-                (Some(flow), Network::V4(_)) => core.v4.flows.touch_entry(*flow),
-                (Some(flow), Network::V6(_)) => core.v6.flows.touch_entry(*flow),
-            };
-        }
-    }
-
-    /// Has one record judged and carries the verdict out.
-    #[inline]
-    fn handle(&mut self, port: u8, role: Role, number: usize) {
-        let Self { core, ports, arena, burst, out, advertise, stop, .. } = self;
-        let Some(received) = burst.get(number) else { return };
-        let Some(bytes) = arena.get_mut(received.start..received.start + received.len) else { return };
-        let done = match (received.meta.kind, role) {
+    /// Has one record judged the long way and carries the verdict out; says what it was.
+    #[inline(never)]
+    fn handle(&mut self, port: u8, role: Role, number: usize) -> Kind {
+        self.long += 1;
+        let Self { core, ports, burst, out, advertise, stop, .. } = self;
+        let Some(Received { frame, len, meta, .. }) = burst.get(number) else { return Kind::Frame };
+        let Some(bytes) = frame.get_mut(..len) else { return Kind::Frame };
+        let meta = meta.copied().unwrap_or_default();
+        let done = match (meta.kind, role) {
             (Kind::Message, _) => {
                 control_plane::take(core, ports, (port, role), bytes).map(|asked| match asked {
                     Asked::Nothing => {}
@@ -311,12 +280,13 @@ impl<D: Doorbell> Firewall<D> {
             (Kind::Frame, Role::Dom0) => Err(DropReason::Message),
             (Kind::Frame, _) => {
                 let mut carrier = Carrier { core, ports, out, port, role };
-                carrier.frame(bytes, received)
+                carrier.frame(bytes, &meta)
             }
         };
         if let Err(reason) = done {
             core.drops.count(reason);
         }
+        meta.kind
     }
 
     /// Sends the router advertisements that are due.
@@ -355,34 +325,19 @@ impl<D: Doorbell> Firewall<D> {
     }
 }
 
-/// The hash under which a packet's flow is looked up, if it can belong to one.
-#[inline]
-fn hash(core: &Core, headers: &Headers, port: u8, role: Role) -> Option<u64> {
-    let direction = if role == Role::Downstream { Direction::Outward } else { Direction::Inward };
-    match &headers.network {
-        Network::V4(_) => {
-            let tuple: Tuple<Ipv4Addr> = decide::tuple(headers, direction)?;
-            Some(core.v4.flows.hash(&match direction {
-                Direction::Outward => tuple.on_link(port),
-                Direction::Inward => tuple.on_uplink(),
-            }))
-        }
-        Network::V6(_) => {
-            let tuple: Tuple<Ipv6Addr> = decide::tuple(headers, direction)?;
-            Some(core.v6.flows.hash(&match direction {
-                Direction::Outward => tuple.on_link(port),
-                Direction::Inward => tuple.on_uplink(),
-            }))
-        }
+/// A known flow that a packet probably belongs to.
+fn find(core: &Core, headers: &Headers, port: u8, role: Role) -> Option<u32> {
+    fn find<A: Translate>(flows: &Flows<A>, headers: &Headers, port: u8, role: Role) -> Option<u32> {
+        let key = match role {
+            Role::Downstream => decide::tuple(headers, Direction::Outward)?.on_link(port),
+            _ => decide::tuple(headers, Direction::Inward)?.on_uplink(),
+        };
+        flows.candidate(flows.hash(&key))
     }
-}
-
-/// Memory for `len` values; `None` when there is not enough.
-fn filled<T: Copy>(len: usize, value: T) -> Option<Box<[T]>> {
-    let mut values = Vec::new();
-    values.try_reserve_exact(len).ok()?;
-    values.resize(len, value);
-    Some(values.into_boxed_slice())
+    match &headers.network {
+        Network::V4(_) => find(&core.v4.flows, headers, port, role),
+        Network::V6(_) => find(&core.v6.flows, headers, port, role),
+    }
 }
 
 /// Judges a frame and carries the verdict out.
@@ -395,22 +350,21 @@ struct Carrier<'a, D> {
 }
 
 impl<D: Doorbell> Carrier<'_, D> {
-    #[inline]
-    fn frame(&mut self, bytes: &mut [u8], received: &Received) -> Result<(), DropReason> {
-        let headers = &received.headers;
-        match received.kind {
-            Ok(headers::Kind::Ip) => {
-                let mut offload = Offload::check(&received.meta, headers)?;
+    fn frame(&mut self, bytes: &mut [u8], meta: &Meta) -> Result<(), DropReason> {
+        let mut headers = Headers::NONE;
+        match headers::parse_into(bytes, &mut headers)? {
+            headers::Kind::Ip => {
+                let mut offload = Offload::check(meta, &headers)?;
                 // What a client says about a checksum is believed by nobody.
                 offload.verified &= self.role == Role::Upstream;
-                let mut leaving = Leaving { frame: bytes, headers, offload };
-                match self.judge(&leaving, Origin::Whole, received.hint) {
+                let hint = find(self.core, &headers, self.port, self.role);
+                let mut leaving = Leaving { frame: bytes, headers: &headers, offload };
+                match self.judge(&leaving, Origin::Whole, hint) {
                     Verdict::Complete => self.datagram(),
                     verdict => self.carry_out(&mut leaving, verdict),
                 }
             }
-            Ok(headers::Kind::Arp) => self.arp(bytes),
-            Err(fault) => Err(fault.into()),
+            headers::Kind::Arp => self.arp(bytes),
         }
     }
 

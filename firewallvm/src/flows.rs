@@ -175,25 +175,31 @@ impl<A: Address> Flows<A> {
     }
 
     /// A flow that has this hash, not compared with its key; to be used as a hint.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn candidate(&self, hash: u64) -> Option<u32> {
         self.index.candidate(hash)
     }
 
-    /// Reads something of the places in the index where a hash may be: a stand-in for a prefetch instruction. The
+    /// Reads something of the place in the index where a hash probably is: a stand-in for a prefetch instruction. The
     /// result means nothing but must be used.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn touch_index(&self, hash: u64) -> u64 {
         self.index.touch(hash)
     }
 
     /// The same for a flow's entry.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn touch_entry(&self, flow: u32) -> u64 {
         self.get(flow).map_or(0, |flow| u64::from(flow.expires))
+    }
+
+    /// Bytes of all tables.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        size_of::<Self>() + size_of_val(&*self.entries) + self.index.memory()
     }
 
     /// Whether the client on `link` may have one more flow.
@@ -362,6 +368,13 @@ impl<A: Address> Flows<A> {
         if let Some(next) = self.get_mut(next) {
             next.previous = previous;
         }
+    }
+
+    /// The same of an IPv4 packet in words: the addresses, then ports, protocol and link.
+    #[inline(always)]
+    #[must_use]
+    pub const fn hash_words(&self, addresses: u64, last: u64) -> u64 {
+        self.function.pair(addresses, last)
     }
 
     /// The hash under which a packet's flow is looked up.

@@ -25,6 +25,7 @@ pub mod decide;
 pub mod dhcp;
 pub mod dns;
 pub mod errors;
+pub mod fast;
 pub mod firewall;
 pub mod flows;
 pub mod fragments;

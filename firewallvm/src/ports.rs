@@ -13,8 +13,6 @@ pub struct Port<D> {
     pub link: Link<D>,
     /// Whether the ring is large enough for the longest frame; if not, we cannot wait for room.
     pub roomy: bool,
-    /// Whether records were staged since they were last published.
-    staged: bool,
 }
 
 /// All links.
@@ -22,20 +20,27 @@ pub struct Port<D> {
 pub struct Ports<D> {
     ports: [Option<Port<D>>; PORTS],
     uplink: Option<u8>,
+    /// Ports with a link, as a bitmap.
+    in_use: u32,
+    /// Ports for which records were staged since they were last published.
+    staged: u32,
 }
+
+const _: () = assert!(PORTS <= 32);
 
 impl<D: Doorbell> Ports<D> {
     /// No link.
     #[must_use]
     pub const fn new() -> Self {
-        Self { ports: [const { None }; PORTS], uplink: None }
+        Self { ports: [const { None }; PORTS], uplink: None, in_use: 0, staged: 0 }
     }
 
     /// Puts a link in place of whatever was there; `false` for a port that cannot be.
     pub fn attach(&mut self, port: u8, role: Role, mut link: Link<D>) -> bool {
         let Some(place) = self.ports.get_mut(usize::from(port)) else { return false };
         let roomy = link.has_room(link::MAX_PAYLOAD);
-        *place = Some(Port { role, link, roomy, staged: false });
+        *place = Some(Port { role, link, roomy });
+        self.in_use |= 1 << (port % 32);
         self.uplink = self.find_uplink();
         true
     }
@@ -44,6 +49,7 @@ impl<D: Doorbell> Ports<D> {
     pub fn detach(&mut self, port: u8) {
         if let Some(place) = self.ports.get_mut(usize::from(port)) {
             *place = None;
+            self.in_use &= !(1 << (port % 32));
         }
         self.uplink = self.find_uplink();
     }
@@ -78,22 +84,51 @@ impl<D: Doorbell> Ports<D> {
     /// [`DropReason::LinkDown`], [`DropReason::QueueFull`], [`DropReason::TooBig`].
     #[inline]
     pub fn send(&mut self, port: u8, meta: &Meta, parts: &[&[u8]]) -> Result<(), DropReason> {
-        let port = self.get(port).ok_or(DropReason::LinkDown)?;
-        port.link.send(meta, parts).map_err(|error| match error {
-            SendError::Full => DropReason::QueueFull,
-            SendError::TooLong => DropReason::TooBig,
-            SendError::BadMeta => DropReason::Internal,
-        })?;
-        port.staged = true;
+        let place = self.get(port).ok_or(DropReason::LinkDown)?;
+        place.link.send(meta, parts).map_err(reason)?;
+        self.staged |= 1 << (port % 32);
         Ok(())
     }
 
+    /// Stages a frame without metadata for the peer on `port`.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    #[inline(always)]
+    pub fn send_plain(&mut self, port: u8, frame: &[u8]) -> Result<(), DropReason> {
+        let place = self.get(port).ok_or(DropReason::LinkDown)?;
+        place.link.send_plain(frame).map_err(reason)?;
+        self.staged |= 1 << (port % 32);
+        Ok(())
+    }
+
+    /// The ports that have a link, as a bitmap.
+    #[inline]
+    #[must_use]
+    pub const fn in_use(&self) -> u32 {
+        self.in_use
+    }
+
     /// Shows every peer what was staged for it.
+    #[inline]
     pub fn publish(&mut self) {
-        for port in self.ports.iter_mut().flatten().filter(|port| port.staged) {
-            port.staged = false;
-            port.link.publish();
+        let mut staged = core::mem::take(&mut self.staged);
+        while staged != 0 {
+            let port = staged.trailing_zeros() as usize;
+            staged &= staged - 1;
+            if let Some(port) = self.ports.get_mut(port).and_then(Option::as_mut) {
+                port.link.publish();
+            }
         }
+    }
+}
+
+/// The reason for which a frame is dropped that cannot be sent.
+const fn reason(error: SendError) -> DropReason {
+    match error {
+        SendError::Full => DropReason::QueueFull,
+        SendError::TooLong => DropReason::TooBig,
+        SendError::BadMeta => DropReason::Internal,
     }
 }
 

@@ -3,6 +3,7 @@
 mod between;
 mod changes;
 mod conversations;
+mod fast;
 mod forwards;
 mod hostile;
 mod icmp;

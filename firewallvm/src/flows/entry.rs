@@ -68,9 +68,8 @@ impl<A: Address> Key<A> {
     #[inline]
     #[must_use]
     pub fn hash(&self, function: &Universal) -> u64 {
-        let [s0, s1] = self.source_port.to_be_bytes();
-        let [d0, d1] = self.destination_port.to_be_bytes();
-        let last = u64::from_le_bytes([s0, s1, d0, d1, self.protocol, self.link, 0, 0]);
+        let ports = u64::from(self.source_port) << 16 | u64::from(self.destination_port);
+        let last = ports | u64::from(self.protocol) << 32 | u64::from(self.link) << 40;
         A::hash_pair(function, self.source, self.destination, last)
     }
 }
@@ -113,13 +112,14 @@ pub struct Flow<A> {
     pub destination: A,
     /// The address that it is sent to: another one for virtual name servers.
     pub remote: A,
-    /// The client's port or echo identifier.
-    pub client_port: u16,
+    // In this order, two neighbours are the ports of either side's packets, read as one number.
+    /// Our port or echo identifier on the uplink; between clients the number of the rule that allowed it on
+    /// the far side, or [`NO_RULE`].
+    pub nat_port: u16,
     /// The destination's port, on both sides; 0 for an echo.
     pub remote_port: u16,
-    /// Our port or echo identifier on the uplink; between clients the number of the rule that allowed it on the far
-    /// side, or [`NO_RULE`].
-    pub nat_port: u16,
+    /// The client's port or echo identifier.
+    pub client_port: u16,
     /// Transport protocol.
     pub protocol: u8,
     /// Port of the link device that the client is on.
@@ -284,24 +284,31 @@ impl<A: Address> Flow<A> {
     #[inline]
     #[must_use]
     pub const fn timeout(&self) -> u32 {
-        match (self.tracker.state(), self.protocol, self.remote_port) {
+        match (self.protocol, self.remote_port) {
             // RFC 4787 REQ-5 allows less than two minutes for well-known ports: a name server answers at once.
-            (_, packet::ipv4::UDP, crate::address::DNS_PORT) => 30,
-            (State::New, packet::ipv4::UDP, _) => 120,
-            (State::Replied, packet::ipv4::UDP, _) => 300,
-            // RFC 5508 REQ-2.
-            (State::New | State::Replied, ..) => 60,
-            // RFC 5382 REQ-5.
-            (State::Established, ..) => 7440,
-            (State::SynSent, ..) => 120,
-            (State::SynReceived | State::HalfClosed | State::Closing, ..) => 240,
-            (State::Reset, ..) => 10,
+            (packet::ipv4::UDP, crate::address::DNS_PORT) => 30,
+            (packet::ipv4::UDP, _) => self.udp_timeout(),
+            _ => self.tracker.state().timeout() as u32,
         }
     }
 
-    /// Notes that a packet passed.
+    #[inline(always)]
+    const fn udp_timeout(&self) -> u32 {
+        match self.tracker.state() {
+            State::Replied => 300,
+            _ => 120,
+        }
+    }
+
+    /// Notes that a packet passed. `now` is far from the end of time: see `Core::set_time`.
     #[inline]
     pub const fn touch(&mut self, now: u32) {
-        self.expires = now.saturating_add(self.timeout());
+        self.expires = now.wrapping_add(self.timeout());
+    }
+
+    /// The same, when it is known to be UDP and not DNS.
+    #[inline(always)]
+    pub(crate) const fn touch_udp_but_dns(&mut self, now: u32) {
+        self.expires = now.wrapping_add(self.udp_timeout());
     }
 }

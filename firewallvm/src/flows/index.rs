@@ -1,106 +1,240 @@
 //! Keyed hash → flow number: two candidate buckets of eight slots, each bucket one cache line.
 //!
-//! A look-up reads one or two lines, an insertion as many, a removal leaves no trace; nothing is ever moved. Half
-//! full, sixteen slots overflow with a probability that can be ignored, and who does not know the key cannot
-//! bring it about.
+//! A slot holds 15 bits of the hash, its tag, and a flow number; all tags of a bucket are compared at once. A new key
+//! goes into its first bucket while that has room to spare, so that nine look-ups in ten read one line. The other
+//! bucket of a slot follows from the bucket that it is in and its tag, so a slot can be moved out of two full buckets
+//! without its key. At the greatest load, 65 %, one insertion in a hundred thousand moves one; who does not know the
+//! hash function cannot bring it about.
 
 use alloc::vec::Vec;
 
 /// Slots in a bucket.
 const WAYS: usize = 8;
-/// Marks an empty slot; no flow has this number.
-const EMPTY: u64 = 0;
+/// Slots of its first bucket that a key leaves free if the other has more.
+const SPARE: u32 = 2;
+/// Marks an empty slot; no key has this tag.
+const EMPTY: u16 = 0;
+/// Keys for which ten buckets are made: 65 % of eighty.
+const KEYS_IN_TEN: usize = 52;
+/// One in each lane of a word of tags.
+const ONES: u64 = 0x0001_0001_0001_0001;
+/// All but the upper bit of each lane.
+const LOWER: u64 = 0x7FFF * ONES;
 
-/// One cache line: each slot is the upper half of a hash and a flow number plus one.
-#[derive(Clone, Copy, Debug)]
-#[repr(align(64))]
-struct Bucket([u64; WAYS]);
-
-/// The index.
-#[derive(Debug)]
-pub(super) struct Index {
-    buckets: Vec<Bucket>,
-    mask: usize,
+/// One cache line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, align(64))]
+struct Bucket {
+    /// Way 2n is lane n of the first word, way 2n + 1 that of the second.
+    tags: [u64; 2],
+    /// Flow numbers.
+    flows: [u32; WAYS],
 }
 
-/// Builds a slot's content.
-const fn slot(hash: u64, flow: u32) -> u64 {
-    (hash & 0xFFFF_FFFF_0000_0000) | (flow as u64 + 1)
-}
+impl Bucket {
+    const NEW: Self = Self { tags: [0; 2], flows: [0; WAYS] };
 
-impl Index {
-    /// An index for `keys` keys; `None` when there is no memory for it.
-    pub(super) fn new(keys: usize) -> Option<Self> {
-        let count = (keys * 2).div_ceil(WAYS).next_power_of_two();
-        let mut buckets = Vec::new();
-        buckets.try_reserve_exact(count).ok()?;
-        buckets.resize(count, Bucket([EMPTY; WAYS]));
-        Some(Self { buckets, mask: count - 1 })
+    /// The slots with this tag, as a bitmap in which slot w is bit 8w rounded down to 16, plus w's lowest bit. The first
+    /// one is; others may only look like it, as a match borrows from its neighbour.
+    #[inline(always)]
+    fn matches(&self, tag: u16) -> u64 {
+        let pattern = u64::from(tag) * ONES;
+        let [even, odd] = self.tags.map(|tags| {
+            let other = tags ^ pattern;
+            other.wrapping_sub(ONES) & !other & !LOWER
+        });
+        even >> 15 | odd >> 14
     }
 
-    /// The two buckets of a hash; the second follows from the slot's bits too, with a multiplier that spreads.
-    #[inline]
-    fn places(&self, hash: u64) -> [usize; 2] {
-        let first = (hash & 0xFFFF_FFFF) as usize;
-        let second = (hash >> 32).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 24;
-        [first & self.mask, (second & 0xFFFF_FFFF) as usize & self.mask]
+    /// Slots with this tag; exactly those.
+    fn exact_matches(&self, tag: u16) -> u64 {
+        let pattern = u64::from(tag) * ONES;
+        // A lane of zeros is one that neither has its upper bit set nor carries into it.
+        let [even, odd] = self.tags.map(|tags| {
+            let other = tags ^ pattern;
+            !(((other & LOWER) + LOWER) | other | LOWER)
+        });
+        even >> 15 | odd >> 14
     }
 
-    /// The flow with this hash that `is_it` recognises.
-    #[inline]
-    pub(super) fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
-        let tag = hash & 0xFFFF_FFFF_0000_0000;
-        for place in self.places(hash) {
-            for found in self.buckets.get(place)?.0 {
-                let flow = (found & 0xFFFF_FFFF) as u32;
-                if found & 0xFFFF_FFFF_0000_0000 == tag && flow != 0 && is_it(flow - 1) {
-                    return Some(flow - 1);
-                }
-            }
-        }
-        None
+    /// The way of the first slot in a bitmap; none is beyond the last way.
+    #[inline(always)]
+    const fn first_way(ways: u64) -> usize {
+        let bit = ways.trailing_zeros() as usize;
+        bit >> 3 | bit & 1
     }
 
-    /// The first flow with this hash, which is the right one but for one look-up in hundreds of millions.
-    #[inline]
-    pub(super) fn candidate(&self, hash: u64) -> Option<u32> {
-        self.find(hash, |_| true)
+    /// The flow in the first slot of a bitmap.
+    #[inline(always)]
+    fn first(&self, ways: u64) -> Option<u32> {
+        self.flows.get(Self::first_way(ways)).copied()
     }
 
-    /// Reads a word of either bucket, so that their cache lines are on the way when they are needed.
-    #[inline]
-    pub(super) fn touch(&self, hash: u64) -> u64 {
-        let word = |place| self.buckets.get(place).map_or(0, |bucket: &Bucket| bucket.0[0]);
-        let [a, b] = self.places(hash);
-        word(a) ^ word(b)
+    /// The tag of a slot.
+    const fn tag(&self, way: usize) -> u16 {
+        let [even, odd] = self.tags;
+        let word = if way & 1 == 0 { even } else { odd };
+        (word >> (way / 2 * 16) & 0xFFFF) as u16
     }
 
-    /// Adds a flow; `false` when both buckets are full.
-    pub(super) fn insert(&mut self, hash: u64, flow: u32) -> bool {
-        let places = self.places(hash);
-        let free = |bucket: &Bucket| bucket.0.iter().filter(|slot| **slot == EMPTY).count();
-        let [a, b] = places.map(|place| self.buckets.get(place).map_or(0, free));
-        let place = if a >= b { places[0] } else { places[1] };
-        let empty =
-            self.buckets.get_mut(place).and_then(|bucket| bucket.0.iter_mut().find(|slot| **slot == EMPTY));
-        match empty {
-            Some(empty) => {
-                *empty = slot(hash, flow);
+    const fn set_tag(&mut self, way: usize, tag: u16) {
+        let [even, odd] = &mut self.tags;
+        let word = if way & 1 == 0 { even } else { odd };
+        let shift = way / 2 * 16;
+        *word = *word & !(0xFFFF << shift) | (tag as u64) << shift;
+    }
+
+    /// Empty slots.
+    fn room(&self) -> u32 {
+        self.exact_matches(EMPTY).count_ones()
+    }
+
+    /// Fills an empty slot; `false` when there is none.
+    fn put(&mut self, tag: u16, flow: u32) -> bool {
+        let way = Self::first_way(self.matches(EMPTY));
+        match self.flows.get_mut(way) {
+            Some(place) => {
+                *place = flow;
+                self.set_tag(way, tag);
                 true
             }
             None => false,
         }
     }
+}
+
+/// The index.
+#[derive(Debug)]
+pub(super) struct Index {
+    buckets: Vec<Bucket>,
+}
+
+/// What a slot keeps of a hash.
+#[inline(always)]
+const fn tag(hash: u64) -> u16 {
+    (hash & 0xFFFF) as u16 | 1
+}
+
+/// Maps 32 bits evenly to `0..count`.
+#[inline(always)]
+const fn scale(bits: u64, count: usize) -> usize {
+    ((bits * count as u64) >> 32) as usize
+}
+
+impl Index {
+    /// An index for `keys` keys; `None` when there is no memory for it.
+    pub(super) fn new(keys: usize) -> Option<Self> {
+        let count = keys * 10 / KEYS_IN_TEN + 2;
+        u32::try_from(count).ok()?;
+        let mut buckets = Vec::new();
+        buckets.try_reserve_exact(count).ok()?;
+        buckets.resize(count, Bucket::NEW);
+        Some(Self { buckets })
+    }
+
+    /// Bytes of memory.
+    pub(super) fn memory(&self) -> usize {
+        size_of_val(&*self.buckets)
+    }
+
+    #[inline(always)]
+    fn first_place(&self, hash: u64) -> usize {
+        scale(hash >> 32, self.buckets.len())
+    }
+
+    /// The other bucket of a slot: both together give a sum that its tag determines.
+    #[inline(always)]
+    fn other_place(&self, place: usize, tag: u16) -> usize {
+        let count = self.buckets.len();
+        let sum = scale(u64::from(u32::from(tag).wrapping_mul(0x9E37_79B1)), count);
+        if sum >= place { sum - place } else { sum + count - place }
+    }
+
+    /// The flow with this hash that `is_it` recognises.
+    #[inline]
+    pub(super) fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+        let (tag, place) = (tag(hash), self.first_place(hash));
+        for place in [place, self.other_place(place, tag)] {
+            let bucket = self.buckets.get(place)?;
+            let mut found = bucket.matches(tag);
+            while let Some(flow) = bucket.first(found) {
+                if is_it(flow) {
+                    return Some(flow);
+                }
+                found &= found - 1;
+            }
+        }
+        None
+    }
+
+    /// The first flow with this tag, which is the right one but for one look-up in some ten thousand.
+    #[inline(always)]
+    pub(super) fn candidate(&self, hash: u64) -> Option<u32> {
+        let (tag, place) = (tag(hash), self.first_place(hash));
+        let bucket = self.buckets.get(place)?;
+        match bucket.first(bucket.matches(tag)) {
+            None => self.second_candidate(place, tag),
+            found => found,
+        }
+    }
+
+    #[inline(never)]
+    fn second_candidate(&self, place: usize, tag: u16) -> Option<u32> {
+        let bucket = self.buckets.get(self.other_place(place, tag))?;
+        bucket.first(bucket.matches(tag))
+    }
+
+    /// Reads a word of the first bucket, so that its cache line is on the way when it is needed.
+    #[inline(always)]
+    pub(super) fn touch(&self, hash: u64) -> u64 {
+        self.buckets.get(self.first_place(hash)).map_or(0, |bucket| bucket.tags[0])
+    }
+
+    /// Adds a flow; `false` when there is no place for it.
+    pub(super) fn insert(&mut self, hash: u64, flow: u32) -> bool {
+        let (tag, first) = (tag(hash), self.first_place(hash));
+        let second = self.other_place(first, tag);
+        let [a, b] = [first, second].map(|place| self.buckets.get(place).map_or(0, Bucket::room));
+        if a == 0 && b == 0 && !self.make_room(first) && !self.make_room(second) {
+            return false;
+        }
+        for place in if a > SPARE || a >= b { [first, second] } else { [second, first] } {
+            if self.buckets.get_mut(place).is_some_and(|bucket| bucket.put(tag, flow)) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Moves one slot of a full bucket to its other place; `false` when all those are full too.
+    #[cold]
+    fn make_room(&mut self, place: usize) -> bool {
+        for way in 0..WAYS {
+            let slot = self.buckets.get(place).and_then(|b| Some((b.tag(way), *b.flows.get(way)?)));
+            let Some((tag, flow)) = slot else { return false };
+            let other = self.other_place(place, tag);
+            if other != place && self.buckets.get_mut(other).is_some_and(|bucket| bucket.put(tag, flow)) {
+                if let Some(bucket) = self.buckets.get_mut(place) {
+                    bucket.set_tag(way, EMPTY);
+                }
+                return true;
+            }
+        }
+        false
+    }
 
     /// Takes a flow out.
     pub(super) fn remove(&mut self, hash: u64, flow: u32) {
-        let content = slot(hash, flow);
-        for place in self.places(hash) {
-            let bucket = self.buckets.get_mut(place);
-            if let Some(found) = bucket.and_then(|bucket| bucket.0.iter_mut().find(|slot| **slot == content))
-            {
-                *found = EMPTY;
-                return;
+        let (tag, first) = (tag(hash), self.first_place(hash));
+        for place in [first, self.other_place(first, tag)] {
+            let Some(bucket) = self.buckets.get_mut(place) else { return };
+            let mut found = bucket.exact_matches(tag);
+            while found != 0 {
+                if bucket.first(found) == Some(flow) {
+                    bucket.set_tag(Bucket::first_way(found), EMPTY);
+                    return;
+                }
+                found &= found - 1;
             }
         }
     }
@@ -111,23 +245,48 @@ mod tests {
     use super::*;
     use crate::hash::Random;
 
+    fn hashes(count: usize) -> Vec<u64> {
+        let mut random = Random::new([1, 2]);
+        (0..count).map(|_| random.next_u64()).collect()
+    }
+
     #[test]
     fn finds_what_was_inserted_and_not_what_was_removed() {
         let mut index = Index::new(1000).unwrap();
-        let mut random = Random::new([1, 2]);
-        let hashes: Vec<u64> = (0..1000).map(|_| random.next_u64()).collect();
+        let hashes = hashes(1000);
         for (flow, hash) in (0..).zip(&hashes) {
             assert!(index.insert(*hash, flow), "{flow}");
         }
         for (flow, hash) in (0..).zip(&hashes) {
             assert_eq!(index.find(*hash, |found| found == flow), Some(flow));
+            assert_eq!(index.candidate(*hash), Some(flow));
             assert_eq!(index.find(*hash, |_| false), None);
         }
         for (flow, hash) in (0..).zip(&hashes) {
             index.remove(*hash, flow);
             assert_eq!(index.find(*hash, |found| found == flow), None);
         }
-        assert!(index.buckets.iter().all(|bucket| bucket.0 == [EMPTY; WAYS]));
+        assert!(index.buckets.iter().all(|bucket| bucket.tags == [0; 2]));
+    }
+
+    /// A million flows have two million keys: all find a place, most of them their first.
+    #[test]
+    fn takes_as_many_as_it_was_made_for() {
+        let count = 1 << 21;
+        let mut index = Index::new(count).unwrap();
+        let hashes = hashes(count);
+        for (flow, hash) in (0..).zip(&hashes) {
+            assert!(index.insert(*hash, flow), "{flow}");
+        }
+        assert!(count * 100 / (index.buckets.len() * WAYS) <= 65);
+        let mut second = 0;
+        for (flow, hash) in (0..).zip(&hashes) {
+            assert_eq!(index.find(*hash, |found| found == flow), Some(flow));
+            let place = index.other_place(index.first_place(*hash), tag(*hash));
+            assert_eq!(index.other_place(place, tag(*hash)), index.first_place(*hash));
+            second += u32::from(index.buckets[place].flows.contains(&flow));
+        }
+        assert!(second < 1 << 18, "{second} in their second place");
     }
 
     #[test]
@@ -135,5 +294,26 @@ mod tests {
         let mut index = Index::new(1000).unwrap();
         let inserted = (0..40).filter(|flow| index.insert(0x1234_5678_9ABC_DEF0, *flow)).count();
         assert_eq!(inserted, 16);
+    }
+
+    /// Two full buckets give way to one more key as long as somebody in them has another place.
+    #[test]
+    fn moves_somebody_to_make_room() {
+        let mut index = Index::new(1000).unwrap();
+        let hash = 0x1234_5678_9ABC_DEF0;
+        let second = index.other_place(index.first_place(hash), tag(hash));
+        let fill = |index: &Index, place| -> Vec<u64> {
+            hashes(100_000).into_iter().filter(|hash| index.first_place(*hash) == place).take(8).collect()
+        };
+        let residents = [fill(&index, index.first_place(hash)), fill(&index, second)].concat();
+        for (flow, hash) in (0..).zip(&residents) {
+            let place = index.first_place(*hash);
+            assert!(index.buckets[place].put(tag(*hash), flow));
+        }
+        assert!(index.insert(hash, 99));
+        assert_eq!(index.candidate(hash), Some(99));
+        for (flow, hash) in (0..).zip(&residents) {
+            assert_eq!(index.find(*hash, |found| found == flow), Some(flow));
+        }
     }
 }

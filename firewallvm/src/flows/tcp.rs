@@ -58,6 +58,20 @@ pub enum State {
 }
 
 impl State {
+    /// Seconds after which a connection in this state that is not UDP is forgotten.
+    #[inline]
+    pub(super) const fn timeout(self) -> u16 {
+        match self {
+            // RFC 5508 REQ-2.
+            Self::New | Self::Replied => 60,
+            Self::SynSent => 120,
+            // RFC 5382 REQ-5.
+            Self::Established => 7440,
+            Self::SynReceived | Self::HalfClosed | Self::Closing => 240,
+            Self::Reset => 10,
+        }
+    }
+
     /// The state with this number.
     #[inline]
     const fn of(number: u8) -> Self {
@@ -254,6 +268,18 @@ impl Tracker {
             _ if segment.has(SYN) => self.stray_syn(direction, segment),
             State::Reset if !segment.has(RST) => Err(DropReason::TcpState),
             _ => self.reset(direction, segment),
+        }
+    }
+
+    /// Does what [`Self::track`] does with a segment that is neither SYN nor RST.
+    ///
+    /// # Errors
+    /// As there.
+    #[inline(always)]
+    pub fn follow(&mut self, direction: Direction, segment: &Segment<'_>) -> Result<(), DropReason> {
+        match self.state() {
+            State::SynSent | State::Reset => Err(DropReason::TcpState),
+            _ => self.advance(direction, segment),
         }
     }
 

@@ -84,12 +84,46 @@ impl<D: Doorbell> Link<D> {
         }
     }
 
+    /// Stages a frame without metadata, as [`Self::send`] does with [`Meta::default`] and one part.
+    ///
+    /// # Errors
+    /// As there.
+    #[inline(always)]
+    pub fn send_plain(&mut self, frame: &[u8]) -> Result<(), SendError> {
+        if self.sender.stage_plain(&mut self.tx, frame) {
+            self.counters.sent += 1;
+            return Ok(());
+        }
+        self.send(&Meta::default(), &[frame])
+    }
+
+    /// Whether there is something to [`Self::recv`]: a record, or the fault that ended the link.
+    #[inline]
+    pub fn ready(&mut self) -> bool {
+        match self.receiver.ready(&self.rx) {
+            Ok(ready) => ready || self.fault.is_some(),
+            Err(fault) => {
+                self.fail(fault);
+                true
+            }
+        }
+    }
+
     /// Shows the peer every record staged so far, and rings if it asked for that. End of a burst.
     #[inline]
     pub fn publish(&mut self) {
         if let Some((old, new)) = self.sender.publish(&self.tx) {
             self.notify(Word::DataEvent, old, new);
         }
+    }
+
+    /// Copies the next record into `buffer` and returns its length, if it is a frame without metadata that is known to
+    /// be there and fits. `None` says nothing: ask [`Self::recv`]. This is the first thing to try while a burst lasts.
+    #[inline(always)]
+    pub fn recv_plain(&mut self, buffer: &mut [u8]) -> Option<usize> {
+        let len = self.receiver.next_plain(&self.rx, buffer)?;
+        self.counters.received += 1;
+        Some(len)
     }
 
     /// Copies the next record into `buffer` and returns its metadata and length; `None` when there is none.

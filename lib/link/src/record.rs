@@ -142,6 +142,13 @@ pub(crate) fn encode(meta: &Meta, len: usize) -> Header {
     [first, second]
 }
 
+/// The payload's length, if this is the header of a plain frame.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "at most a payload")]
+pub(crate) const fn plain_len(header: Header) -> Option<usize> {
+    if header[0] <= layout::MAX_PAYLOAD as u64 { Some(header[0] as usize) } else { None }
+}
+
 /// Reads a header; whether the record fits where it lies is for the receiver to judge.
 ///
 /// # Errors

@@ -59,6 +59,19 @@ impl Receiver {
         self.cursor
     }
 
+    /// Whether there is a record that was not received yet.
+    ///
+    /// # Errors
+    /// As [`Self::refresh`].
+    #[inline]
+    pub(crate) fn ready(&mut self, rx: &ReadOnly) -> Result<bool, PeerFault> {
+        // The index has not moved: the rule for a link at rest.
+        if self.cursor == self.produced && self.seen && rx.load(Word::Produced) == self.cursor {
+            return Ok(false);
+        }
+        Ok(self.cursor != self.limit || self.refresh(rx)?)
+    }
+
     /// Looks for new records: one load of the peer's index per burst.
     ///
     /// # Errors
@@ -95,11 +108,30 @@ impl Receiver {
         Ok(self.seen)
     }
 
+    /// Copies the next record out if it is a plain frame that is known to be there and fits; else nothing is done, and
+    /// [`Self::next`] finds out why.
+    #[inline(always)]
+    pub(crate) fn next_plain(&mut self, rx: &ReadOnly, buffer: &mut [u8]) -> Option<usize> {
+        if self.cursor == self.limit {
+            return None;
+        }
+        let offset = self.offset();
+        let len = record::plain_len(rx.read_header(offset))?;
+        let whole = record_len(len) as u64;
+        let out = buffer.get_mut(..len)?;
+        if whole > self.limit - self.cursor {
+            return None;
+        }
+        self.cursor += whole;
+        rx.read_payload(offset, out);
+        Some(len)
+    }
+
     /// Copies the next record out, if one was published.
     ///
     /// # Errors
     /// A fault when the record's header is malformed or leads out of what was published.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn next(
         &mut self,
         rx: &ReadOnly,
@@ -153,7 +185,7 @@ impl Receiver {
         Some((old, self.released))
     }
 
-    #[inline]
+    #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "masked by a length that is a usize")]
     fn offset(&self) -> usize {
         self.cursor as usize & (self.len - 1)

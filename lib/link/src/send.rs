@@ -75,6 +75,19 @@ impl Sender {
         Ok(true)
     }
 
+    /// Stages a plain frame if it is short enough and there is room at hand; else nothing is done, and
+    /// [`Self::stage`] finds out why.
+    #[inline(always)]
+    pub(crate) fn stage_plain(&mut self, tx: &mut Writable, frame: &[u8]) -> bool {
+        let need = record_len(frame.len()) as u64;
+        if frame.len() > self.max_payload || need > self.limit - self.staged {
+            return false;
+        }
+        tx.write_plain(self.offset(), frame);
+        self.staged += need;
+        true
+    }
+
     /// Whether a record that takes `need` bytes would find room; if not, notes what to wait for.
     ///
     /// # Errors
@@ -185,7 +198,7 @@ impl Sender {
         self.len - self.offset()
     }
 
-    #[inline]
+    #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "masked by a length that is a usize")]
     fn offset(&self) -> usize {
         self.staged as usize & (self.len - 1)

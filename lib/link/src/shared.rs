@@ -65,6 +65,16 @@ impl Writable {
     }
 }
 
+impl Writable {
+    /// Writes a plain frame's record at `offset` of the data.
+    #[inline(always)]
+    pub(crate) fn write_plain(&mut self, offset: usize, frame: &[u8]) {
+        let Some(mut room) = self.0.record(offset) else { return };
+        room.header_out([frame.len() as u64, 0]);
+        room.copy_in(frame);
+    }
+}
+
 #[cfg(any(test, feature = "host"))]
 impl Writable {
     /// Copies `bytes` anywhere into the region, as only a peer that follows no rule does.
@@ -100,13 +110,13 @@ impl ReadOnly {
     }
 
     /// Copies a record's header at `offset` of the data; each word is loaded once.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn read_header(&self, offset: usize) -> Header {
         self.0.record(offset).map_or([u64::MAX; 2], |mut room| room.header_in())
     }
 
     /// Copies the payload of the record at `offset` of the data to `out`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn read_payload(&self, offset: usize, out: &mut [u8]) {
         if let Some(mut room) = self.0.record(offset) {
             room.skip_header();
@@ -153,7 +163,7 @@ impl Region {
     }
 
     /// What is left of the region from the record at `offset` of the data, if at least its header fits.
-    #[inline]
+    #[inline(always)]
     fn record(&self, offset: usize) -> Option<Room> {
         let offset = (HEADER_LEN + offset) & !(RECORD_ALIGN - 1);
         if offset > self.record_end {
@@ -172,7 +182,7 @@ struct Room {
 }
 
 impl Room {
-    #[inline]
+    #[inline(always)]
     fn header_out(&mut self, [first, second]: Header) {
         // SAFETY: a header's room and alignment were checked, and an atomic may be changed by others.
         unsafe {
@@ -182,7 +192,7 @@ impl Room {
         self.skip_header();
     }
 
-    #[inline]
+    #[inline(always)]
     fn header_in(&mut self) -> Header {
         // SAFETY: a header's room and alignment were checked, and an atomic may be changed by others.
         unsafe {
@@ -193,7 +203,7 @@ impl Room {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn skip_header(&mut self) {
         // SAFETY: the header is within the region.
         self.at = unsafe { self.at.add(RECORD_HEADER) };
@@ -201,7 +211,7 @@ impl Room {
     }
 
     /// Copies `bytes` here; nothing happens if they do not fit.
-    #[inline]
+    #[inline(always)]
     fn copy_in(&mut self, bytes: &[u8]) {
         if bytes.len() > self.left {
             return;
@@ -215,7 +225,7 @@ impl Room {
     }
 
     /// Fills `out` from here; nothing happens if there is less.
-    #[inline]
+    #[inline(always)]
     fn copy_out(&mut self, out: &mut [u8]) {
         if out.len() > self.left {
             return;
@@ -232,7 +242,7 @@ impl Room {
 ///
 /// # Safety
 /// `from` must be readable and `to` writable for `len` bytes, and they must not overlap.
-#[inline]
+#[inline(always)]
 unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
     // SAFETY: every block lies within the first `len` bytes of both sides.
     unsafe {

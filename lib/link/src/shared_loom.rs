@@ -84,6 +84,12 @@ impl Writable {
     }
 }
 
+impl Writable {
+    pub(crate) fn write_plain(&mut self, offset: usize, frame: &[u8]) {
+        self.write_record(offset, [frame.len() as u64, 0], &[frame]);
+    }
+}
+
 impl ReadOnly {
     pub(crate) fn len(&self) -> usize {
         self.0.len

@@ -22,6 +22,7 @@ pub mod icmpv6;
 pub mod ipv4;
 pub mod ipv6;
 pub mod ndp;
+pub mod plain;
 pub mod quoted;
 pub mod rewrite;
 pub mod tcp;
