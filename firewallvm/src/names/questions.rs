@@ -5,6 +5,9 @@ use alloc::{collections::TryReserveError, vec::Vec};
 
 /// Questions that one client may have open; a further one takes the oldest one's place.
 pub(super) const OPEN: usize = 64;
+/// Of those, questions for the same thing, likewise: several programs may ask at a time, but who floods us with forged
+/// answers to a question that the client repeats through many ports shall not have many ports to hit.
+pub(super) const OPEN_ALIKE: usize = 4;
 /// Seconds for which a question waits: as long as its flow lives without a packet.
 const PATIENCE: u32 = 30;
 
@@ -24,9 +27,18 @@ pub(super) struct Open {
 /// A client's open questions.
 #[derive(Debug)]
 pub(super) struct Questions {
-    /// With the second in which each was asked.
-    ring: Vec<Option<(Open, u32)>>,
-    next: usize,
+    places: Vec<Option<Place>>,
+    /// Questions noted so far.
+    noted: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    open: Open,
+    /// Second in which it was asked last.
+    since: u32,
+    /// How many had been noted before.
+    order: u64,
 }
 
 impl Questions {
@@ -35,43 +47,53 @@ impl Questions {
     /// # Errors
     /// When there is no memory.
     pub(super) fn new() -> Result<Self, TryReserveError> {
-        let mut ring = Vec::new();
-        ring.try_reserve_exact(OPEN)?;
-        ring.resize(OPEN, None);
-        Ok(Self { ring, next: 0 })
+        let mut places = Vec::new();
+        places.try_reserve_exact(OPEN)?;
+        places.resize(OPEN, None);
+        Ok(Self { places, noted: 0 })
     }
 
     /// Notes a question, once however often it is repeated.
     pub(super) fn note(&mut self, open: Open, now: u32) {
-        let same = self.ring.iter().position(|place| place.is_some_and(|(old, _)| old == open));
-        let at = same.unwrap_or_else(|| {
-            let at = self.next;
-            self.next = (self.next + 1) % OPEN;
-            at
-        });
-        if let Some(place) = self.ring.get_mut(at) {
-            *place = Some((open, now));
+        let alike = |old: &Open| (old.name, old.kind) == (open.name, open.kind);
+        let crowded = self.places.iter().flatten().filter(|place| alike(&place.open)).count() >= OPEN_ALIKE;
+        // The same one again; or of those alike, if there are enough of them, or of all the oldest, a free place being
+        // older than any.
+        let rank = |place: &Option<Place>| match place {
+            Some(place) if place.open == open => (0, 0),
+            Some(place) if crowded && !alike(&place.open) => (2, place.order),
+            Some(place) => (1, place.order + 1),
+            None if crowded => (2, 0),
+            None => (1, 0),
+        };
+        if let Some(place) = self.places.iter_mut().min_by_key(|place| rank(place)) {
+            self.noted += 1;
+            *place = Some(Place { open, since: now, order: self.noted });
         }
     }
 
     /// Takes a question away, as it was answered; `false` when it was not asked.
     pub(super) fn take(&mut self, answered: Open, now: u32) -> bool {
-        let asked = |place: &&mut Option<(Open, u32)>| {
-            place.is_some_and(|(open, since)| open == answered && now.saturating_sub(since) <= PATIENCE)
+        let asked = |place: &&mut Option<Place>| {
+            place.is_some_and(|place| place.open == answered && now.saturating_sub(place.since) <= PATIENCE)
         };
-        self.ring.iter_mut().find(asked).and_then(Option::take).is_some()
+        self.places.iter_mut().find(asked).and_then(Option::take).is_some()
     }
 
     /// Whether a question of this number is open in a conversation.
     #[must_use]
     pub(super) fn has(&self, conversation: Conversation, id: u16) -> bool {
-        self.ring.iter().flatten().any(|(open, _)| open.conversation == conversation && open.id == id)
+        let is_it = |place: &Place| place.open.conversation == conversation && place.open.id == id;
+        self.places.iter().flatten().any(is_it)
     }
 
     /// Gives the names their numbers in another program; questions about those that it does not have are forgotten.
     pub(super) fn renumber(&mut self, number: impl Fn(u16) -> Option<u16>) {
-        for place in &mut self.ring {
-            *place = place.and_then(|(open, since)| Some((Open { name: number(open.name)?, ..open }, since)));
+        for place in &mut self.places {
+            *place = place.and_then(|place| {
+                let open = Open { name: number(place.open.name)?, ..place.open };
+                Some(Place { open, ..place })
+            });
         }
     }
 }
