@@ -196,6 +196,11 @@ fn check_and_test_need_no_daemon() {
     assert!(code == Some(1) && !said.contains('\u{1b}'), "{said:?}");
     let (_, out, _) = run(&["rules", "test", "work", "192.0.2.1", "tcp", "443"], "");
     assert!(out.starts_with("drop: rule 0 (line 1)"), "{out}");
+    let (_, out, _) = run(&["rules", "test", "work", "192.0.2.1", "udp", "443"], "");
+    assert!(
+        out.starts_with("accept: rule 1") && out.contains("not rule 0 (line 1): udp is not tcp"),
+        "{out}"
+    );
     let (_, out, _) = run(&["rules", "test", "personal", "192.0.2.1", "tcp", "443"], "");
     assert!(out.starts_with("accept: rule 0"), "a domain without a file: {out}");
     let (code, _, said) = run(&["rules", "test", "work", "tcp"], "");

@@ -8,7 +8,6 @@ use crate::rules::between::{self, Side, Whereabouts};
 use crate::rules::store::Store;
 use crate::rules::{DEFAULT, now};
 use rules_program::policy::Policy;
-use rules_program::question::Open;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -138,15 +137,8 @@ pub(super) fn test(place: &Place, domain: &Name, words: &[String]) -> anyhow::Re
             return Ok(ExitCode::FAILURE);
         }
     };
-    let verdict = rules_compiler::reference::judge(&compiled.file, now(), &packet, &mut Open);
-    let rule = verdict.rule.and_then(|number| Some((number, compiled.file.rules.get(usize::from(number))?)));
-    let action = rules_compiler::print::action(verdict.action);
-    match rule {
-        Some((number, rule)) => {
-            writeln!(std::io::stdout(), "{action}: rule {number} (line {}): {}", rule.span.line, rule.value)?;
-        }
-        None => writeln!(std::io::stdout(), "{action}: no rule matches")?,
-    }
+    let explanation = rules_compiler::explain::explain(&compiled, now(), &packet);
+    write!(std::io::stdout(), "{explanation}")?;
     Ok(ExitCode::SUCCESS)
 }
 
