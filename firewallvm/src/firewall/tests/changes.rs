@@ -161,6 +161,17 @@ fn generations_wrap_around() {
         }
     }
     assert!(w.fw.core().common.generation < 10);
+    // The one change that matters, at every place around the end.
+    for start in u16::MAX - 4..=u16::MAX {
+        let mut w = World::with_flows(2, 64);
+        w.fw.core.common.generation = start;
+        w.out(0, &to_server(false, 0).udp(mac(0), (1, 9), b""));
+        w.out(1, &to_server(false, 1).udp(mac(1), (1, 9), b""));
+        w.fw.core.install(3, 1, program(Action::Accept)).unwrap();
+        w.fw.core.install(2, 1, program(Action::Drop)).unwrap();
+        w.dropped(0, &to_server(false, 0).udp(mac(0), (1, 9), b""));
+        w.out(1, &to_server(false, 1).udp(mac(1), (1, 9), b""));
+    }
     w.fw.core.install(3, 9, program(Action::Drop)).unwrap();
     assert_eq!(flows4(&w).len(), 2);
     w.out(0, &to_server(false, 0).udp(mac(0), (1, 9), b""));
