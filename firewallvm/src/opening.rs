@@ -31,11 +31,13 @@ pub fn outward<A: Translate>(
     packet: &Packet<'_>,
     key: &ClientKey<A>,
 ) -> Result<Verdict, Verdict> {
-    if let Some(peer) = other_client(common, key) {
-        return between(family, common, packet, (key, peer));
+    match on_link_of(common, key.destination) {
+        Some((peer, true)) if peer != key.link => return between(family, common, packet, (key, peer)),
+        Some(_) => return Err(DropReason::Isolation.into()),
+        None => {}
     }
     let remote = dns::resolve(family, key.destination, key.protocol, key.destination_port)?;
-    may_be_reached(family, common, remote)?;
+    may_be_reached(family, common, (remote, key))?;
     let far = if key.destination.virtual_server().is_some() { Far::Dns } else { Far::Net };
     let tracker = tracker(packet, Direction::Outward);
     let rule = allow(common, packet, (key, far, tracker.is_none()))
@@ -227,16 +229,20 @@ fn ask<A: Translate>(
     }
 }
 
-/// The other client that has the destination's address.
-fn other_client<A: Translate>(common: &Common, key: &ClientKey<A>) -> Option<u8> {
-    let clients = (0..).zip(&common.clients).filter(|(link, _)| *link != key.link);
-    let mut clients = clients.filter_map(|(link, client)| Some((link, client.as_deref()?)));
-    clients.find(|(_, client)| key.destination.is_of(client)).map(|(link, _)| link)
+/// Whose link an address is on, and whether it is one that the client may call itself by.
+fn on_link_of<A: Translate>(common: &Common, address: A) -> Option<(u8, bool)> {
+    let clients = (0..).zip(&common.clients).filter_map(|(link, client)| Some((link, client.as_deref()?)));
+    let mut on_link = clients.filter(|(_, client)| address.is_on_link(client));
+    on_link.next().map(|(link, client)| (link, address.is_of(client)))
 }
 
-/// Whether packets are forwarded to an address in the network.
-fn may_be_reached<A: Translate>(family: &Family<A>, common: &Common, remote: A) -> Result<(), DropReason> {
-    if remote.is_internal() || common.all_clients().any(|client| A::is_on_link(remote, client)) {
+/// Whether packets are forwarded to an address in the network; the destination itself is on no client's link.
+fn may_be_reached<A: Translate>(
+    family: &Family<A>,
+    common: &Common,
+    (remote, key): (A, &ClientKey<A>),
+) -> Result<(), DropReason> {
+    if remote.is_internal() || (remote != key.destination && on_link_of(common, remote).is_some()) {
         return Err(DropReason::Isolation);
     }
     if remote.is_bad_destination() || family.address == Some(remote) {

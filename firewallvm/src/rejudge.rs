@@ -60,6 +60,9 @@ impl Core {
 
     /// Judges some of the flows again that have not been since rules changed; `true` when there are none left.
     pub fn sweep(&mut self) -> bool {
+        if self.v4.sweep.left | self.v6.sweep.left == 0 {
+            return true;
+        }
         let done = sweep::<Ipv4Addr>(&mut self.v4, &mut self.common);
         let done = sweep::<Ipv6Addr>(&mut self.v6, &mut self.common) & done;
         if done {

@@ -1,8 +1,9 @@
 //! Random, mutated and interleaved frames: nothing panics, nothing is emitted to the wrong side.
-use super::world::*;
+use super::{rules::*, world::*};
 use crate::address::{Address as _, OUR_MAC};
 use link::{Csum, Gso, GsoKind, Kind, Meta};
 use proptest::prelude::*;
+use rules_program::policy::{Action, Direction, Policy, Ports, Rule, Target};
 
 /// Whatever leaves to the network bears our address, whatever arrives at a client is addressed to it.
 fn check(w: &mut World) {
@@ -50,13 +51,19 @@ fn meta() -> impl Strategy<Value = Meta> {
         1 => (prop_oneof![Just(GsoKind::Tcp4), Just(GsoKind::Tcp6), Just(GsoKind::Udp)], 1u16..2000, 0u16..80)
             .prop_map(|(kind, size, header_len)| Some(Gso { kind, size, header_len })),
     ];
-    (csum, gso).prop_map(|(csum, gso)| Meta { kind: Kind::Frame, csum, gso })
+    let any = (csum, gso).prop_map(|(csum, gso)| Meta { kind: Kind::Frame, csum, gso });
+    prop_oneof![Just(Meta::default()), any]
 }
 
 /// A good frame of one of the kinds that the firewall deals with.
 fn good(kind: u8, n: usize, ports: (u16, u16), data: &[u8], inward: bool) -> Vec<u8> {
     let six = kind & 1 == 1;
-    let (path, from) = if inward { (from_server(six), NIC) } else { (to_server(six, n), mac(n)) };
+    let (path, from) = match inward {
+        true => (from_server(six), NIC),
+        false if ports.1.is_multiple_of(3) && six => (Path::Six(client6(n), client6(1 - n)), mac(n)),
+        false if ports.1.is_multiple_of(3) => (Path::Four(client4(n), client4(1 - n)), mac(n)),
+        false => (to_server(six, n), mac(n)),
+    };
     let ports = (ports.0.max(1), ports.1.max(1));
     match kind / 2 % 7 {
         0 => path.udp(from, ports, data),
@@ -93,8 +100,12 @@ fn step() -> impl Strategy<Value = Step> {
             proptest::collection::vec(any::<u8>(), 0..120),
             any::<bool>(),
         ),
-        proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 0..4),
-        proptest::option::of(any::<proptest::sample::Index>()),
+        // Half of them whole, so that what comes later meets flows.
+        prop_oneof![
+            Just(Vec::new()),
+            proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 0..4),
+        ],
+        proptest::option::weighted(0.2, any::<proptest::sample::Index>()),
         any::<bool>(),
     )
         .prop_map(|((kind, n, ports, data, inward), edits, cut, repair)| {
@@ -122,11 +133,38 @@ fn step() -> impl Strategy<Value = Step> {
     })
 }
 
+/// Rules of two clients that lead everywhere: out, in at forwarded ports, and from the first to the second.
+fn rich() -> [Policy; 2] {
+    let domain = |client| Policy { domains: vec![name(client).as_str().into()], ..Policy::default() };
+    let across = |direction| Rule {
+        direction,
+        targets: vec![Target::Domain(0)],
+        connections: Some(20),
+        log: true,
+        ..everything(Action::Accept)
+    };
+    let ports = Ports { first: 1, last: 32_000 };
+    let forward = Rule {
+        direction: Direction::Inward,
+        destination_ports: ports,
+        connections: Some(10),
+        ..everything(Action::Forward { to_port: Some(80) })
+    };
+    [
+        Policy { rules: vec![across(Direction::Outward), forward, everything(Action::Accept)], ..domain(1) },
+        Policy { rules: vec![across(Direction::Inward), everything(Action::Accept)], ..domain(0) },
+    ]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 200 } else { 5000 }))]
     #[test]
     fn hostile_frames(steps in proptest::collection::vec(step(), 1..80)) {
         let mut w = World::with_flows(2, 64);
+        let rules = rich();
+        for (n, policy) in rules.iter().enumerate() {
+            w.install(n, policy);
+        }
         // Some flows to hit.
         for six in [false, true] {
             w.out(0, &to_server(six, 0).udp(mac(0), (5000, 4433), b""));
@@ -137,6 +175,10 @@ proptest! {
             let link = match side { 2 => &mut w.net, n => &mut w.clients[usize::from(n)] };
             if link.send(&meta, &[&frame]).is_ok() {
                 link.publish();
+            }
+            if number % 16 == 15 {
+                w.install(0, &policy([everything(Action::Reject)]));
+                w.install(0, &rules[0]);
             }
             if number % 5 == 4 {
                 w.now += 700_000;
