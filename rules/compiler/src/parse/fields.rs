@@ -203,6 +203,10 @@ fn no_host(word: Word<'_>) -> Result<(), Diagnostic> {
             word.error(format!("`{}` is no host", word.text)).label("expected an address or a host name");
         return Err(wrong.help("for every host leave it out: `accept tcp 443`"));
     }
+    if word.text == "dns" {
+        let wrong = word.error("name servers are a target of their own").label("expected a host");
+        return Err(wrong.help("write `specialtarget=dns`, or `dsthost=dns` for a host of this name"));
+    }
     Ok(())
 }
 

@@ -26,6 +26,13 @@ pub(super) fn host(word: Word<'_>) -> Result<Host, Wrong> {
         let span = crate::span::Span { end: word.span.start + 1, ..word.span };
         return Err(Diagnostic::error(span, "a host is missing").label(EXPECTED));
     }
+    if let Some(place) = word.text.bytes().position(|byte| byte.is_ascii_whitespace()) {
+        let wrong = word.from(place).trim().error("two hosts without a comma");
+        return Err(wrong.label("expected a `,` before it"));
+    }
+    if word.text.starts_with('!') {
+        return Err(no_letter(word, 0));
+    }
     if word.text.starts_with('@') {
         return set_name(word.from(1)).map(|name| Host::Set(name.value));
     }

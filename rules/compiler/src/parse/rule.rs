@@ -35,9 +35,9 @@ pub(super) fn rule(fields: &Fields<'_>, problems: &mut Problems) -> Option<Rule>
     if problems.0.len() > errors {
         return None;
     }
-    for wrong in [transport_fits(fields, &rule), ends_fit(fields, &rule), limits_fit(fields, &rule)] {
-        problems.take(wrong);
-    }
+    let fits = transport_fits(fields, &rule).and_then(|()| ends_fit(fields, &rule));
+    problems.take(fits);
+    problems.take(limits_fit(fields, &rule));
     if problems.0.len() > errors {
         return None;
     }
@@ -137,14 +137,14 @@ fn transport(fields: &Fields<'_>, rule: &mut Rule, problems: &mut Problems) {
 fn conditions(fields: &Fields<'_>, rule: &mut Rule, problems: &mut Problems) {
     let mut limit = fields.get(Key::Limit).and_then(|field| problems.take(values::limit(field.value)));
     if let Some(field) = fields.get(Key::Burst) {
-        let burst = problems.take(values::amount(field.value, "how many at once"));
+        let burst = problems.take(values::amount(field.value, "a number of matches"));
         if let Some(limit) = &mut limit {
             limit.burst = burst;
         }
     }
     rule.limit = limit;
     if let Some(field) = fields.get(Key::ConnLimit) {
-        rule.connections = problems.take(values::amount(field.value, "how many connections"));
+        rule.connections = problems.take(values::amount(field.value, "a number of connections"));
     }
     if let Some(field) = fields.get(Key::Log) {
         rule.log = problems.take(values::yes_or_no(field.value)).unwrap_or_default();

@@ -15,7 +15,7 @@ const MAX_NAME: usize = 63;
 pub(super) fn set(line: Word<'_>, problems: &mut Problems) -> Option<Spanned<Set>> {
     let after = line.from("set".len());
     let Some((name, items)) = after.split_once(b'=') else {
-        let wrong = line.error("a set without `=`").label("expected `set NAME = ITEM, …`").help(EXAMPLE);
+        let wrong = line.error("a set without `=`").label("expected `set NAME = ITEM, ITEM`").help(EXAMPLE);
         problems.add(wrong);
         return None;
     };

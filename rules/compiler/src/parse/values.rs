@@ -52,7 +52,8 @@ pub(super) fn action(word: Word<'_>) -> Result<Action, Wrong> {
 
 /// Whether a word is meant as a protocol.
 pub(super) fn is_protocol(text: &str) -> bool {
-    PROTOCOLS.iter().any(|(name, _)| text.split(',').next() == Some(name))
+    let first = text.split(',').next().unwrap_or_default();
+    matches!(first, "tcp" | "udp" | "icmp" | "icmpv6" | "icmp6" | "ipv6-icmp")
 }
 
 /// A list of protocols.
@@ -91,7 +92,13 @@ pub(super) fn number(word: Word<'_>, range: RangeInclusive<u64>, what: &str) -> 
     let value = word.text.parse::<u64>().ok().filter(|value| digits && range.contains(value));
     value.ok_or_else(|| {
         let span = Span { end: word.span.end.max(word.span.start + 1), ..word.span };
-        let wrong = crate::Diagnostic::error(span, format!("`{}` is not {what}", word.text));
+        let wrong = crate::Diagnostic::error(
+            span,
+            match word.text {
+                "" => format!("{what} is missing"),
+                text => format!("`{text}` is not {what}"),
+            },
+        );
         wrong.label(format!("expected a number from {} to {}", range.start(), range.end()))
     })
 }
@@ -111,7 +118,7 @@ pub(super) fn limit(word: Word<'_>) -> Result<Limit, Wrong> {
         let digits = !word.text.is_empty() && word.text.bytes().all(|byte| byte.is_ascii_digit());
         return Err(wrong.maybe_help(digits.then(|| format!("write `{}/second`", word.text))));
     };
-    let count = amount(count, "how often")?;
+    let count = amount(count, "a number of matches")?;
     let Some(unit) = Unit::ALL.into_iter().find(|known| known.word() == unit.text) else {
         let wrong = unit.error(format!("there is no unit `{}`", unit.text));
         let wrong = wrong.label("expected `second`, `minute`, `hour` or `day`");
