@@ -5,6 +5,7 @@
 //! evict another's flow, and a full table refuses new flows instead of dropping old ones. Expiry is a wheel of
 //! one-second slots: a packet only writes its flow's deadline, the wheel finds out when it gets there.
 
+mod crowd;
 mod entry;
 mod index;
 pub mod tcp;
@@ -15,6 +16,8 @@ use crate::{
     verdict::DropReason,
 };
 use alloc::vec::Vec;
+use crowd::Crowds;
+pub use crowd::{FIRST as FIRST_PORT, Free, PORTS as NAT_PORTS};
 pub use entry::{ClientKey, Flow, Key, NO_RULE, NetKey, UPLINK};
 use index::Index;
 use tcp::{Direction, Tracker};
@@ -42,6 +45,8 @@ const _: () = assert!(SLOTS == SLOT_SECONDS as usize);
 pub struct Flows<A> {
     entries: Vec<Entry<A>>,
     index: Index,
+    /// Which ports are free where they are scarce.
+    crowds: Crowds<A>,
     function: Universal,
     free: u32,
     used: u32,
@@ -79,6 +84,7 @@ impl<A: Address> Flows<A> {
         Some(Self {
             entries,
             index: Index::new(count * 2)?,
+            crowds: Crowds::new(count)?,
             function: Universal::new(key),
             free: if capacity == 0 { NONE } else { 0 },
             used: 0,
@@ -199,7 +205,7 @@ impl<A: Address> Flows<A> {
     /// Bytes of all tables.
     #[must_use]
     pub fn memory(&self) -> usize {
-        size_of::<Self>() + size_of_val(&*self.entries) + self.index.memory()
+        size_of::<Self>() + size_of_val(&*self.entries) + self.index.memory() + self.crowds.memory()
     }
 
     /// Whether the client on `link` may have one more flow.
@@ -240,6 +246,7 @@ impl<A: Address> Flows<A> {
         }
         self.free = next_free;
         self.used += 1;
+        self.note_port(&flow.far_key());
         let guaranteed = self.guaranteed();
         if let Some(count) = self.per_link.get_mut(usize::from(link)) {
             self.borrowed += u32::from(*count >= guaranteed);
@@ -247,6 +254,28 @@ impl<A: Address> Flows<A> {
         }
         self.link(number, now);
         Ok(number)
+    }
+
+    /// The hash of a far key's remote end.
+    fn end_hash(&self, key: &Key<A>) -> u64 {
+        self.hash(&Key { destination_port: 0, ..*key })
+    }
+
+    /// Notes that a port is taken, and finds out about a few others if its remote end is crowded.
+    fn note_port(&mut self, key: &Key<A>) {
+        let hash = self.end_hash(key);
+        self.crowds.inserted(key, hash);
+        for place in self.crowds.unknown(key, hash) {
+            let other = Key { destination_port: Crowds::<A>::port(place), ..*key };
+            let free = self.find(&other).is_none();
+            self.crowds.learned(key, hash, place, free);
+        }
+    }
+
+    /// A port that is free towards the remote end of a far key, chosen by a random number, if that end is crowded.
+    pub fn free_port(&mut self, key: &Key<A>, random: u64) -> Free {
+        let hash = self.end_hash(key);
+        self.crowds.pick(key, hash, random)
     }
 
     /// Undoes what [`Self::insert`] did to the entry.
@@ -263,6 +292,9 @@ impl<A: Address> Flows<A> {
         self.unlink(number);
         self.index.remove(self.hash(&flow.near_key()), number);
         self.index.remove(self.hash(&flow.far_key()), number);
+        let far = flow.far_key();
+        let end = self.end_hash(&far);
+        self.crowds.removed(&far, end);
         self.give_back(number, self.free);
         self.free = number;
         self.used -= 1;

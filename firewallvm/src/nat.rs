@@ -1,54 +1,65 @@
 //! Chooses the port that a connection has on the uplink.
 //!
 //! A port may serve several connections as long as their remote ends differ, so ports run out per remote end only.
-//! The choice takes a bounded number of steps however full the table is. UDP tries first the port that a secret
-//! function of the client's socket gives, so that one socket keeps one port (RFC 4787 REQ-1) that nobody can
-//! guess; TCP and echoes get a fresh random one (RFC 6056).
+//! The choice takes a bounded number of steps however full the table is: a few random ports are tried, and where most
+//! are taken, the table knows which are free (`flows::crowd`). UDP tries first the port that a secret function of the
+//! client's socket gives, so that one socket keeps one port (RFC 4787 REQ-1) that nobody can guess; TCP and echoes get
+//! a fresh random one (RFC 6056).
 
 use crate::{
     address::Address,
-    flows::{ClientKey, NetKey},
+    flows::{ClientKey, FIRST_PORT, Free, Key, NAT_PORTS, NetKey},
     hash::Sip,
     state::{Common, Family},
     verdict::DropReason,
 };
 
-/// First port that is handed out; those below belong to well-known services.
-const FIRST: u16 = 1024;
-/// Ports that are handed out.
-const COUNT: u64 = 65_536 - FIRST as u64;
-/// Ports tried. At 75 % occupancy of one remote end one connection in a hundred finds none, at 50 % none does.
-const TRIES: u64 = 16;
+/// Ports tried before the table is asked which are free: at 25 % occupancy, when it begins to find out, one connection
+/// in 250 finds none.
+const TRIES: u64 = 4;
+/// Ports tried when the table does not know: only before it had time to find out.
+const MORE_TRIES: u64 = 12;
+/// Picks of a free port that are given up because it is forwarded.
+const PICKS: u64 = 8;
 
 /// Chooses a port for a new connection: none that is forwarded, so that whoever sends there reaches the one client.
 ///
 /// # Errors
 /// [`DropReason::PortsExhausted`].
 pub fn choose<A: Address>(
-    family: &Family<A>,
+    family: &mut Family<A>,
     common: &mut Common,
     key: &ClientKey<A>,
     remote: A,
 ) -> Result<u16, DropReason> {
-    let stable = key.protocol == packet::ipv4::UDP;
-    for attempt in 0..TRIES {
-        let number = if stable { of_socket(common.port_key, key, attempt) } else { common.random.next_u64() };
-        let nat_port = port(number);
-        if common.policy.forwards.client(key.protocol, nat_port).is_some() {
-            continue;
-        }
-        let net = NetKey { remote, remote_port: key.destination_port, nat_port, protocol: key.protocol };
-        if family.flows.find_net(&net).is_none() {
-            return Ok(nat_port);
+    let (remote_port, protocol) = (key.destination_port, key.protocol);
+    let far = |nat_port| Key::from(NetKey { remote, remote_port, nat_port, protocol });
+    let attempt = |family: &Family<A>, common: &mut Common, number: u64| {
+        let stable = protocol == packet::ipv4::UDP;
+        let random = if stable { of_socket(common.port_key, key, number) } else { common.random.next_u64() };
+        let nat_port = port(random);
+        let free = common.policy.forwards.client(protocol, nat_port).is_none();
+        (free && family.flows.find(&far(nat_port)).is_none()).then_some(nat_port)
+    };
+    if let Some(found) = (0..TRIES).find_map(|number| attempt(family, common, number)) {
+        return Ok(found);
+    }
+    for _ in 0..PICKS {
+        match family.flows.free_port(&far(0), common.random.next_u64()) {
+            Free::Port(port) if common.policy.forwards.client(protocol, port).is_none() => return Ok(port),
+            Free::Port(_) => {}
+            Free::Nothing => return Err(DropReason::PortsExhausted),
+            Free::Unknown => break,
         }
     }
-    Err(DropReason::PortsExhausted)
+    let more = (TRIES..TRIES + MORE_TRIES).find_map(|number| attempt(family, common, number));
+    more.ok_or(DropReason::PortsExhausted)
 }
 
 /// Maps a random number to the range of ports, evenly.
 fn port(number: u64) -> u16 {
-    let offset = ((number >> 32) * COUNT) >> 32;
-    FIRST.saturating_add(u16::try_from(offset).unwrap_or(0))
+    let offset = ((number >> 32) * NAT_PORTS as u64) >> 32;
+    FIRST_PORT.saturating_add(u16::try_from(offset).unwrap_or(0))
 }
 
 /// The `attempt`th number that belongs to a client's socket.
@@ -71,7 +82,7 @@ mod tests {
         let mut random = Random::new([3, 4]);
         let mut groups = [0u32; 1008];
         for _ in 0..1_000_000 {
-            groups[usize::from(port(random.next_u64()) - FIRST) / 64] += 1;
+            groups[usize::from(port(random.next_u64()) - FIRST_PORT) / 64] += 1;
         }
         let expected = 1_000_000.0 / 1008.0;
         let chi: f64 = groups.iter().map(|n| (f64::from(*n) - expected).powi(2) / expected).sum();

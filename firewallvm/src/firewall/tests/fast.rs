@@ -185,7 +185,7 @@ fn take(worlds: &mut [World; 2], step: &Step) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 300 } else { 20_000 }))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 150 } else { 20_000 }))]
 
     #[test]
     fn the_fast_lane_does_what_the_long_way_does(steps in proptest::collection::vec(step(), 1..60)) {

@@ -104,11 +104,12 @@ fn ports_towards_one_remote_end_run_out_by_refusal() {
         core.v4.flows.insert(flow, 0).unwrap();
     }
     let fresh = key(70_000);
-    assert_eq!(nat::choose(&core.v4, &mut core.common, &fresh, SERVER4), Err(DropReason::PortsExhausted));
+    assert_eq!(nat::choose(&mut core.v4, &mut core.common, &fresh, SERVER4), Err(DropReason::PortsExhausted));
     // Another remote end has all of them.
     let other = Ipv4Addr::new(203, 0, 113, 1);
     assert!(
-        nat::choose(&core.v4, &mut core.common, &ClientKey { destination: other, ..fresh }, other).is_ok()
+        nat::choose(&mut core.v4, &mut core.common, &ClientKey { destination: other, ..fresh }, other)
+            .is_ok()
     );
     // At 50 % none of ten thousand is refused for want of luck.
     for number in 0..65_536 {
@@ -117,7 +118,7 @@ fn ports_towards_one_remote_end_run_out_by_refusal() {
         }
     }
     let found =
-        (0..10_000).filter(|_| nat::choose(&core.v4, &mut core.common, &fresh, SERVER4).is_ok()).count();
+        (0..10_000).filter(|_| nat::choose(&mut core.v4, &mut core.common, &fresh, SERVER4).is_ok()).count();
     assert!(found >= 9_990, "{found}");
 }
 
