@@ -2,8 +2,8 @@
 
 use crate::{
     index::{
-        Class, NO_NODE, NO_RULE, Node,
-        tables::{Candidate, LIST},
+        Class, NO_RULE,
+        tables::{Candidate, LIST, NO_NODE, Node},
     },
     policy::MAX_LIMITED,
     program::Program,
@@ -19,23 +19,30 @@ impl Program {
     #[inline]
     pub fn judge(&self, question: &Question<'_>, gate: &mut impl Gate) -> Judgement {
         let side = self.index.side(question.direction);
-        let (class, port, source) = Class::of(question.transport);
+        let (class, port, _) = Class::of(question.transport);
         let start = match (question.peer, question.remote) {
-            (Peer::Domain(domain), _) => domain
-                .filter(|domain| u32::from(*domain) < side.domains.1)
-                .map(|n| side.domains.0 + u32::from(n)),
+            (Peer::Domain(domain), _) => {
+                domain.and_then(|domain| side.domains.get(usize::from(domain)).copied())
+            }
             (_, IpAddr::V4(remote)) => side.v4.find(remote.to_bits()),
-            (_, IpAddr::V6(remote)) => side.v6.find(remote.to_bits()),
+            (_, IpAddr::V6(remote)) => side.find6(remote),
         };
-        let Some(node) = start.and_then(|start| self.index.nodes.get(start as usize)) else {
+        let Some(node) = start.and_then(|start| self.index.words.node(start)) else {
             return Judgement::NO_RULE;
         };
         let table = node.table(class);
         let value = self.index.words.value(table, port);
         // Mostly that was all. `value` may be a list: greater than any `least`.
-        if value <= node.least && question.names.is_empty() && question.peer != Peer::Dns {
+        if value <= node.least() && question.names.is_empty() && question.peer != Peer::Dns {
             return self.decision(value);
         }
+        self.search(question, node, gate)
+    }
+
+    /// Judges when more than one table has to be asked, or a list.
+    #[inline(never)]
+    fn search(&self, question: &Question<'_>, node: Node<'_>, gate: &mut impl Gate) -> Judgement {
+        let (class, port, source) = Class::of(question.transport);
         let mut search = Search { program: self, class, port, source, best: NO_RULE, limited: [0; WORDS] };
         search.walk(node);
         if !matches!(question.peer, Peer::Domain(_)) {
@@ -46,7 +53,8 @@ impl Program {
 
     #[inline]
     fn decision(&self, rule: u16) -> Judgement {
-        self.decisions.get(usize::from(rule)).map_or(Judgement::NO_RULE, |decision| decision.by(rule))
+        let decision = self.decisions.get(usize::from(rule));
+        decision.map_or(Judgement::NO_RULE, |decision| self.judgement(rule, *decision))
     }
 }
 
@@ -64,17 +72,17 @@ struct Search<'p> {
     limited: [u64; WORDS],
 }
 
-impl Search<'_> {
+impl<'p> Search<'p> {
     /// Asks a node and those that follow it.
-    fn walk(&mut self, node: &Node) {
+    fn walk(&mut self, node: Node<'p>) {
         let mut node = node;
         // The verified order of prefixes makes each node's successor a shorter prefix.
         for _ in 0..=128 {
             self.ask(node);
-            if node.least >= self.best || node.next == NO_NODE {
+            if node.least() >= self.best || node.next() == NO_NODE {
                 return;
             }
-            let Some(next) = self.program.index.nodes.get(node.next as usize) else { return };
+            let Some(next) = self.program.index.words.node(node.next()) else { return };
             node = next;
         }
     }
@@ -82,19 +90,18 @@ impl Search<'_> {
     /// Asks the nodes of the names and, if it goes there, of the name servers.
     fn names(&mut self, question: &Question<'_>) {
         let side = self.program.index.side(question.direction);
-        let nodes = &self.program.index.nodes;
-        for name in question.names.iter().map(|name| u32::from(*name)).filter(|name| *name < side.names.1) {
-            if let Some(node) = nodes.get((side.names.0 + name) as usize) {
-                self.ask(node);
-            }
+        let words = &self.program.index.words;
+        let nodes = question.names.iter().filter_map(|name| side.names.get(usize::from(*name)));
+        for node in nodes.filter_map(|node| words.node(*node)) {
+            self.ask(node);
         }
         let is_dns = self.port == 53 && matches!(self.class, Class::Tcp | Class::Udp);
-        if let (Peer::Dns, true, Some(node)) = (question.peer, is_dns, nodes.get(side.dns as usize)) {
+        if let (Peer::Dns, true, Some(node)) = (question.peer, is_dns, words.node(side.dns)) {
             self.ask(node);
         }
     }
 
-    fn ask(&mut self, node: &Node) {
+    fn ask(&mut self, node: Node<'p>) {
         let table = node.table(self.class);
         let value = self.program.index.words.value(table, self.port);
         if value & LIST == 0 {

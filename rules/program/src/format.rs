@@ -55,7 +55,9 @@
 //!      0    1  n, not 0
 //!      1    n  graphic ASCII; a host name has no capitals
 //!
-//! last    8  checksum of all bytes before it: against damage, not against intent
+//! last    8  checksum of all bytes before it: against damage, not against intent. From the number of these bytes on,
+//!            for each 8 of them as a number, the last filled up with zeros (or 8 zeros): exclusive or, times
+//!            0x9E3779B97F4A7C15, rotated left by 29; at last exclusive or with itself shifted right by 32
 //! ```
 
 use crate::policy::{Action, Direction, Ports, Protocols, Rate, Rule};
@@ -146,12 +148,8 @@ impl RuleRecord {
         let port = u16::from_le_bytes([t0, t1]);
         let (has_icmp, has_port) = (has & 1 != 0, has & 2 != 0);
         let to_port = has_port.then_some(port);
-        let action = match what >> 1 & 3 {
-            0 => Action::Accept,
-            1 => Action::Drop,
-            2 => Action::Reject,
-            _ => Action::Forward { to_port },
-        };
+        let (action, log) = action(what);
+        let action = action.unwrap_or(Action::Forward { to_port });
         let destination_ports =
             Ports { first: u16::from_le_bytes([d0, d1]), last: u16::from_le_bytes([d2, d3]) };
         let source_ports = Ports { first: u16::from_le_bytes([s0, s1]), last: u16::from_le_bytes([s2, s3]) };
@@ -166,7 +164,7 @@ impl RuleRecord {
         Some(Self {
             direction: if what & 1 == 0 { Direction::Outward } else { Direction::Inward },
             action,
-            log: what & 8 != 0,
+            log,
             protocols: Protocols::from_bits(what >> 4)?,
             icmp_type: has_icmp.then_some(kind),
             destination_ports,
@@ -177,6 +175,18 @@ impl RuleRecord {
             line: u32::from_le_bytes(line),
         })
     }
+}
+
+/// What the first byte of a rule says: its action, unless it forwards, and whether its decisions are reported.
+#[inline]
+pub(crate) const fn action(what: u8) -> (Option<Action>, bool) {
+    let action = match (what >> 1) & 3 {
+        0 => Some(Action::Accept),
+        1 => Some(Action::Drop),
+        2 => Some(Action::Reject),
+        _ => None,
+    };
+    (action, what & 8 != 0)
 }
 
 /// A target as it stands in a program.

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! 3 rules, 1 name, 1 domain
-//! 0  outward  accept  www.example.org, 192.0.2.0/24  tcp 80-443        ; line 1
-//! 1  outward  drop  domain work  any                                   ; line 2
-//! 2  inward  forward to 8080  any address  tcp 80  from 1024-65535  10 in 60 s, 20 at once  log  ; line 5
+//! 0  outward  accept  www.example.org, 192.0.2.0/24  tcp 80-443  ; line 1
+//! 1  outward  drop  domain work  any  log  ; line 2
+//! 2  inward  forward to 8080  any address  tcp 80  from 1024-65535  10 in 60 s, 20 at once  ; line 5
 //! ```
 //!
 //! The text is stable: golden files are made of it.

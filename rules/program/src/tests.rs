@@ -4,3 +4,4 @@ mod bytes;
 mod given;
 mod lookups;
 mod oracle;
+mod text;

@@ -1,10 +1,10 @@
 //! Makes the index of verified rules.
 
 use super::{
-    Index, NO_NODE, NO_RULE, Node, Side,
+    Index, NO_RULE, Side,
     rules::{Class, Conditions},
     spans::{Key, Spans},
-    tables::builder::TableBuilder,
+    tables::{NO_NODE, builder::TableBuilder},
 };
 use crate::{
     format::{self, TargetRecord},
@@ -30,11 +30,10 @@ pub(crate) fn build(program: &Verified<'_>) -> Result<Index, Refusal> {
         program,
         rules: &conditions,
         tables: TableBuilder::new(&conditions),
-        nodes: Vec::new(),
         most_words: WORDS + WORDS_A_RULE * placed,
     };
     let sides = [builder.side(Direction::Outward)?, builder.side(Direction::Inward)?];
-    Ok(Index { sides, nodes: exact(builder.nodes)?, words: builder.tables.finish()? })
+    Ok(Index { sides, words: builder.tables.finish()? })
 }
 
 fn conditions(program: &Verified<'_>) -> Result<Box<[Conditions]>, Refusal> {
@@ -51,7 +50,6 @@ struct Builder<'b> {
     program: &'b Verified<'b>,
     rules: &'b [Conditions],
     tables: TableBuilder<'b>,
-    nodes: Vec<Node>,
     /// Words of tables from which on nothing is merged any more.
     most_words: usize,
 }
@@ -81,26 +79,26 @@ impl Builder<'_> {
         Ok(Side { v4, v6, dns, names, domains })
     }
 
-    /// One node for each of these places: the first one, and how many.
-    fn singles(&mut self, sorted: &Sorted, places: core::ops::Range<usize>) -> Result<(u32, u32), Refusal> {
-        let first = u32::try_from(self.nodes.len()).map_err(|_| Refusal::Malformed)?;
-        let count = u32::try_from(places.len()).map_err(|_| Refusal::Malformed)?;
+    /// A node for each of these places.
+    fn singles(&mut self, sorted: &Sorted, places: core::ops::Range<usize>) -> Result<Box<[u32]>, Refusal> {
+        let mut nodes = Vec::new();
         for place in places {
-            self.single(sorted.at(place))?;
+            push(&mut nodes, self.single(sorted.at(place))?)?;
         }
-        Ok((first, count))
+        exact(nodes)
     }
 
     /// A node that no other follows.
     fn single(&mut self, rules: &[u16]) -> Result<u32, Refusal> {
-        let tables = self.tables(rules)?;
-        self.add(Node { tables, next: NO_NODE, least: NO_RULE })
+        self.node(rules, NO_NODE, NO_RULE)
     }
 
-    fn add(&mut self, node: Node) -> Result<u32, Refusal> {
-        let place = u32::try_from(self.nodes.len()).map_err(|_| Refusal::Malformed)?;
-        push(&mut self.nodes, node)?;
-        Ok(place)
+    /// A node of some rules.
+    fn node(&mut self, rules: &[u16], next: u32, least: u16) -> Result<u32, Refusal> {
+        let node = self.tables.begin()?;
+        let tables = self.tables(rules)?;
+        self.tables.complete(node, tables, next, least);
+        Ok(node)
     }
 
     /// The nodes of an address family: of the whole and of prefixes (first and last address, rules) in order.
@@ -113,35 +111,33 @@ impl Builder<'_> {
         let mut spans = Vec::new();
         extend(&mut way.rules, whole)?;
         let root = self.single(whole)?;
-        push(&mut way.open, Open { node: root, last: K::MAX, rules: 0 })?;
+        push(&mut way.open, Open { node: root, last: K::MAX, rules: 0, next: NO_NODE, least: NO_RULE })?;
         push(&mut spans, (K::default(), root))?;
         for (first, last, rules) in prefixes.filter(|prefix| !prefix.2.is_empty()) {
             way.leave(Some(first), &mut spans)?;
-            let node = self.enter(&mut way, rules)?;
-            cut(&mut spans, first, node)?;
-            push(&mut way.open, Open { node, last, rules: way.start })?;
+            let open = self.enter(&mut way, last, rules)?;
+            cut(&mut spans, first, open.node)?;
+            push(&mut way.open, open)?;
         }
         way.leave(None, &mut spans)?;
         Spans::new(&spans)
     }
 
-    /// The node of a prefix below those of the way.
-    fn enter<K: Key>(&mut self, way: &mut Way<K>, own: &[u16]) -> Result<u32, Refusal> {
-        let above = way.open.last().ok_or(Refusal::Malformed)?;
-        let parent = *self.nodes.get(above.node as usize).ok_or(Refusal::Malformed)?;
-        let (start, end) = (above.rules, way.rules.len());
-        let inherited = end - start;
-        let next = if inherited <= MERGED.max(own.len()) && self.tables.len() < self.most_words {
-            way.merge(start, own, self.rules)?;
-            (parent.next, parent.least)
+    /// A prefix below those of the way.
+    fn enter<K: Key>(&mut self, way: &mut Way<K>, last: K, own: &[u16]) -> Result<Open<K>, Refusal> {
+        let above = *way.open.last().ok_or(Refusal::Malformed)?;
+        let rules = way.rules.len();
+        let inherited = rules - above.rules;
+        let (next, least) = if inherited <= MERGED.max(own.len()) && self.tables.len() < self.most_words {
+            way.merge(above.rules, own, self.rules)?;
+            (above.next, above.least)
         } else {
-            let least = way.rules.get(start).copied().unwrap_or(NO_RULE).min(parent.least);
+            let least = way.rules.get(above.rules).copied().unwrap_or(NO_RULE).min(above.least);
             extend(&mut way.rules, own)?;
             (above.node, least)
         };
-        way.start = end;
-        let tables = self.tables(way.rules.get(end..).unwrap_or_default())?;
-        self.add(Node { tables, next: next.0, least: next.1 })
+        let node = self.node(way.rules.get(rules..).unwrap_or_default(), next, least)?;
+        Ok(Open { node, last, rules, next, least })
     }
 
     /// The tables of some rules for each class; classes that no rule tells apart share one.
@@ -164,20 +160,22 @@ struct Way<K> {
     open: Vec<Open<K>>,
     /// The rules that the nodes of `open` were made of, one node's behind another's.
     rules: Vec<u16>,
-    /// Where those of the newest node begin.
-    start: usize,
 }
 
+/// A node, and the last address of its prefix.
+#[derive(Clone, Copy)]
 struct Open<K> {
     node: u32,
     last: K,
     /// Where its rules begin.
     rules: usize,
+    next: u32,
+    least: u16,
 }
 
 impl<K> Default for Way<K> {
     fn default() -> Self {
-        Self { open: Vec::new(), rules: Vec::new(), start: 0 }
+        Self { open: Vec::new(), rules: Vec::new() }
     }
 }
 

@@ -34,11 +34,17 @@ impl Class {
     /// Class, destination port or ICMP type, source port or 0.
     #[inline]
     pub(crate) fn of(transport: Transport) -> (Self, u16, u16) {
+        let class = match transport {
+            Transport::Tcp { .. } => Self::Tcp,
+            Transport::Udp { .. } => Self::Udp,
+            Transport::Icmp { .. } => Self::Icmp,
+            Transport::Icmpv6 { .. } => Self::Icmpv6,
+        };
         match transport {
-            Transport::Tcp { source, destination } => (Self::Tcp, destination, source),
-            Transport::Udp { source, destination } => (Self::Udp, destination, source),
-            Transport::Icmp { kind } => (Self::Icmp, kind.into(), 0),
-            Transport::Icmpv6 { kind } => (Self::Icmpv6, kind.into(), 0),
+            Transport::Tcp { source, destination } | Transport::Udp { source, destination } => {
+                (class, destination, source)
+            }
+            Transport::Icmp { kind } | Transport::Icmpv6 { kind } => (class, kind.into(), 0),
         }
     }
 }

@@ -10,13 +10,10 @@ use crate::{
 };
 use alloc::{boxed::Box, vec::Vec};
 
-/// Cuts that are compared one by one, at once.
-const FEW: usize = 8;
-/// In a slot: the rest is the place of a step.
+/// Cuts in a slot at most: three comparisons find the place among them.
+const FEW: usize = 7;
+/// In a slot: the rest is the place of a step; else of the last cut before the slot.
 const DEEPER: u32 = 1 << 31;
-/// In a slot without [`DEEPER`]: the place of the last cut before the slot; the number of cuts in it stands above.
-const PLACE: u32 = (1 << COUNT_AT) - 1;
-const COUNT_AT: u32 = 24;
 
 /// An address as a number.
 pub(crate) trait Key: Copy + Ord + Default {
@@ -28,8 +25,6 @@ pub(crate) trait Key: Copy + Ord + Default {
     fn next(self) -> Option<Self>;
     /// Bits of self - base.
     fn bits_above(self, base: Self) -> u32;
-    /// How many of the first `count` cuts are at or below the address.
-    fn rank(self, cuts: &[Self; FEW], count: u32) -> u32;
 }
 
 impl Key for u32 {
@@ -47,11 +42,6 @@ impl Key for u32 {
 
     fn bits_above(self, base: Self) -> u32 {
         Self::BITS - self.saturating_sub(base).leading_zeros()
-    }
-
-    #[inline]
-    fn rank(self, cuts: &[Self; FEW], count: u32) -> u32 {
-        (0..).zip(cuts).map(|(nth, cut)| Self::from(*cut <= self) & Self::from(nth < count)).sum()
     }
 }
 
@@ -71,19 +61,13 @@ impl Key for u128 {
     fn bits_above(self, base: Self) -> u32 {
         Self::BITS - self.saturating_sub(base).leading_zeros()
     }
-
-    #[inline]
-    fn rank(self, cuts: &[Self; FEW], count: u32) -> u32 {
-        (0..count).zip(cuts).map(|(_, cut)| u32::from(*cut <= self)).sum()
-    }
 }
 
 /// Which span an address lies in, and whose it is.
 #[derive(Clone, Debug)]
 pub(crate) struct Spans<K> {
-    /// First address of each span; [`FEW`] more behind the last one. The first is 0.
-    cuts: Box<[K]>,
-    nodes: Box<[u32]>,
+    /// First address of each span, from 0, and node; [`FEW`] more of the last node from the last address on.
+    spans: Box<[(K, u32)]>,
     /// The first step.
     top: Step<K>,
     steps: Box<[Step<K>]>,
@@ -109,45 +93,57 @@ impl<K: Key> Step<K> {
 impl<K: Key> Spans<K> {
     /// Spans by their first addresses, ascending from 0, and nodes.
     pub(crate) fn new(spans: &[(K, u32)]) -> Result<Self, Refusal> {
-        let padding = core::iter::repeat_n(K::MAX, FEW);
-        let cuts = collect(spans.iter().map(|span| span.0).chain(padding), spans.len() + FEW)?;
-        let nodes = collect(spans.iter().map(|span| span.1), spans.len())?;
-        let mut growing = Growing { cuts: cuts.get(..spans.len()).unwrap_or_default(), ..Growing::default() };
-        let top = growing.step(1, cuts.len().saturating_sub(FEW))?;
+        let padding = core::iter::repeat_n((K::MAX, spans.last().map_or(0, |span| span.1)), FEW);
+        let mut growing = Growing { spans, ..Growing::default() };
+        let top = growing.step(1, spans.len())?;
         growing.grow()?;
         let (steps, slots) = (exact(growing.steps)?, exact(growing.slots)?);
-        Ok(Self { nodes, top, steps, slots, cuts })
+        let spans = collect(spans.iter().copied().chain(padding), spans.len() + FEW)?;
+        Ok(Self { spans, top, steps, slots })
     }
 
     /// The node of an address.
     #[inline]
     pub(crate) fn find(&self, address: K) -> Option<u32> {
         let mut slot = *self.slots.get(self.top.slot(address))?;
+        if slot & DEEPER != 0 {
+            slot = self.deeper(slot, address)?;
+        }
+        // Cuts behind those of the slot are greater than any address of it.
+        let place = slot as usize;
+        let cuts = self.spans.get(place + 1..)?.first_chunk::<FEW>()?;
+        let mut below = 0;
+        for step in [4, 2, 1] {
+            let is_below = cuts.get(below + step - 1).is_some_and(|(cut, _)| *cut <= address);
+            below += step * usize::from(is_below);
+        }
+        self.spans.get(place + below).map(|span| span.1)
+    }
+
+    /// The slot of an address below another slot.
+    #[inline(never)]
+    fn deeper(&self, slot: u32, address: K) -> Option<u32> {
+        let mut slot = slot;
         // A step takes four bits of the address at least; see `Growing::step`.
         for _ in 0..K::BITS / 4 {
-            if slot & DEEPER == 0 {
-                break;
-            }
             let step = self.steps.get((slot & !DEEPER) as usize)?;
             slot = *self.slots.get(step.slot(address))?;
+            if slot & DEEPER == 0 {
+                return Some(slot);
+            }
         }
-        let (place, count) = ((slot & PLACE) as usize, slot >> COUNT_AT);
-        let cuts = self.cuts.get(place + 1..)?.first_chunk::<FEW>()?;
-        self.nodes.get(place + address.rank(cuts, count) as usize).copied()
+        None
     }
 
     /// Memory that it takes in bytes.
     pub(crate) fn memory(&self) -> usize {
-        size_of_val(&*self.cuts)
-            + size_of_val(&*self.nodes)
-            + size_of_val(&*self.steps)
-            + size_of_val(&*self.slots)
+        size_of_val(&*self.spans) + size_of_val(&*self.steps) + size_of_val(&*self.slots)
     }
 }
 
 /// Steps and slots while they are made.
-struct Growing<'c, K> {
-    cuts: &'c [K],
+struct Growing<'s, K> {
+    spans: &'s [(K, u32)],
     steps: Vec<Step<K>>,
     slots: Vec<u32>,
     /// Slots that need a step, with the cuts that it is for.
@@ -156,7 +152,7 @@ struct Growing<'c, K> {
 
 impl<K> Default for Growing<'_, K> {
     fn default() -> Self {
-        Self { cuts: &[], steps: Vec::new(), slots: Vec::new(), open: Vec::new() }
+        Self { spans: &[], steps: Vec::new(), slots: Vec::new(), open: Vec::new() }
     }
 }
 
@@ -177,9 +173,9 @@ impl<K: Key> Growing<'_, K> {
     /// A step for the cuts of these places. More than [`FEW`] cuts get 16 slots or more, so that each slot's part of
     /// the address space has four bits less than the step's.
     fn step(&mut self, from: usize, to: usize) -> Result<Step<K>, Refusal> {
-        let cuts = self.cuts.get(from..to).unwrap_or_default();
-        let base = cuts.first().copied().unwrap_or_default();
-        let last = cuts.last().copied().unwrap_or_default();
+        let cuts = self.spans.get(from..to).unwrap_or_default();
+        let (base, _) = cuts.first().copied().unwrap_or_default();
+        let (last, _) = cuts.last().copied().unwrap_or_default();
         let (shift, slots) = if cuts.len() <= FEW {
             (0, 1)
         } else {
@@ -188,15 +184,14 @@ impl<K: Key> Growing<'_, K> {
         };
         let (first, mut before) = (self.slots.len(), from);
         for slot in 0..slots {
-            let rest = self.cuts.get(before..to).unwrap_or_default();
-            let is_here = |cut: &&K| slots == 1 || cut.offset(base, shift) == slot;
+            let rest = self.spans.get(before..to).unwrap_or_default();
+            let is_here = |(cut, _): &&(K, u32)| slots == 1 || cut.offset(base, shift) == slot;
             let count = rest.iter().take_while(is_here).count();
-            let place = u32::try_from(before).map_err(|_| Refusal::Malformed)?.saturating_sub(1) & PLACE;
+            let place = u32::try_from(before).map_err(|_| Refusal::Malformed)?.saturating_sub(1);
             if count > FEW {
                 push(&mut self.open, (self.slots.len(), before, before + count))?;
             }
-            let few = u32::try_from(count.min(FEW)).unwrap_or(0);
-            push(&mut self.slots, place | few << COUNT_AT)?;
+            push(&mut self.slots, place)?;
             before += count;
         }
         let first = u32::try_from(first).map_err(|_| Refusal::Malformed)?;

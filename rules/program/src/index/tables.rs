@@ -1,26 +1,36 @@
 //! From a destination port (or ICMP type) to the first rule that matches.
 //!
-//! A table divides the ports into segments. A node refers to it by its place among the [`Words`], or, when it has one
-//! segment only, by [`CONSTANT`] and that segment's value.
+//! Nodes and tables are runs of 16-bit words and stand together, so that mostly one line of memory tells all. A node
+//! or table is known by its place among the [`Words`]; numbers of two words have the low one first.
+//!
+//! A table divides the ports into segments.
 //!
 //! ```text
+//! node
+//! table    2 words   for each of four classes of packets: its table
+//! next     2 words   the node to ask besides, for a shorter prefix, or NO_NODE
+//! least    1 word    the least rule there or beyond, or NO_RULE
+//!
+//! table
 //! edges    1 word    number of edges: segments, less one
 //! index    257 words when there are more than INDEXED edges: how many edges are below 256 n
 //! edge     1 word    each: the first port of the second, third ... segment, ascending
 //! value    1 word    each segment: a rule, NO_RULE, or LIST + place of one of the lists that follow
-//! list     4 words   each: place of its candidates among the words (low, high word), their number, and the rule
-//!                    that matches if none of them does, or NO_RULE
+//! list     4 words   each: place of its candidates among the words (2 words), their number, and the rule that
+//!                    matches if none of them does, or NO_RULE
 //! ```
 //!
 //! Candidates are rules of which more is asked than the destination port: source ports, limits.
 
-use super::NO_RULE;
+use super::{Class, NO_RULE};
 pub(super) mod builder;
 
 use alloc::boxed::Box;
 
-/// In a node's reference: the rest is the value of all ports.
-pub(crate) const CONSTANT: u32 = 1 << 31;
+/// No node follows.
+pub(crate) const NO_NODE: u32 = u32::MAX;
+/// Words of a node.
+pub(super) const NODE: usize = 11;
 /// In a value: the rest is the place of a list.
 pub(crate) const LIST: u16 = 0x8000;
 /// A table with more edges than this has an index.
@@ -31,8 +41,8 @@ pub(super) const INDEX: usize = 257;
 pub(super) const LIST_WORDS: usize = 4;
 /// Words of a candidate.
 pub(super) const CANDIDATE: usize = 6;
-/// Edges that are compared at once; so many words stand behind the last table.
-pub(super) const LANES: usize = 8;
+/// Edges among which three comparisons find a place; so many words stand behind the last table.
+pub(super) const LANES: usize = 7;
 
 /// All tables.
 #[derive(Clone, Debug)]
@@ -77,13 +87,49 @@ impl Candidate {
     }
 }
 
+/// What is asked of a node.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Node<'w>(&'w [u16; NODE]);
+
+impl Node<'_> {
+    /// The table of a class.
+    #[inline]
+    pub(crate) fn table(self, class: Class) -> u32 {
+        let tables = self.0.as_chunks::<2>().0;
+        let [low, high] = tables.get(class as usize).copied().unwrap_or_default();
+        u32::from(low) | u32::from(high) << 16
+    }
+
+    /// The node to ask besides, or [`NO_NODE`].
+    pub(crate) const fn next(self) -> u32 {
+        let [.., low, high, _] = *self.0;
+        low as u32 | (high as u32) << 16
+    }
+
+    /// The least rule there or beyond, or [`NO_RULE`].
+    #[inline]
+    pub(crate) const fn least(self) -> u16 {
+        let [.., least] = *self.0;
+        least
+    }
+}
+
+/// A number of two words.
+pub(super) const fn halves(number: u32) -> [u16; 2] {
+    let [a, b, c, d] = number.to_le_bytes();
+    [u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d])]
+}
+
 impl Words {
+    /// A node.
+    #[inline]
+    pub(crate) fn node(&self, place: u32) -> Option<Node<'_>> {
+        self.0.get(place as usize..)?.first_chunk().map(Node)
+    }
+
     /// The value that a table has for a port.
     #[inline]
     pub(crate) fn value(&self, table: u32, port: u16) -> u16 {
-        if table & CONSTANT != 0 {
-            return (table & 0xFFFF) as u16;
-        }
         self.segment(table, port).unwrap_or(NO_RULE)
     }
 
@@ -98,6 +144,7 @@ impl Words {
         rest.get(edges + below).copied()
     }
 
+    #[inline(never)]
     fn indexed(table: &[u16], edges: usize, port: u16) -> Option<u16> {
         let (index, rest) = table.split_at_checked(INDEX)?;
         let [from, to] = *index.get(usize::from(port >> 8)..)?.first_chunk::<2>()?;
@@ -135,12 +182,14 @@ fn rank(edges: &[u16], mut from: usize, mut count: usize, port: u16) -> Option<u
     while count > LANES {
         let half = count / 2;
         let is_below = *edges.get(from + half - 1)? <= port;
-        from += if is_below { half } else { 0 };
+        from += half * usize::from(is_below);
         count -= half;
     }
     let lanes = edges.get(from..)?.first_chunk::<LANES>()?;
-    let count = u16::try_from(count).unwrap_or(0);
-    let below: u16 =
-        (0..).zip(lanes).map(|(nth, edge)| u16::from(*edge <= port) & u16::from(nth < count)).sum();
-    Some(from + usize::from(below))
+    let mut below = 0;
+    for step in [4, 2, 1] {
+        let is_below = lanes.get(below + step - 1).is_some_and(|edge| *edge <= port);
+        below += step * usize::from(is_below & (below + step <= count));
+    }
+    Some(from + below)
 }

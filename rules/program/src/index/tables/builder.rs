@@ -1,6 +1,6 @@
 //! Makes tables of rules.
 
-use super::{CANDIDATE, CONSTANT, Candidate, INDEX, INDEXED, LANES, LIST, LIST_WORDS, Words};
+use super::{CANDIDATE, Candidate, INDEX, INDEXED, LANES, LIST, LIST_WORDS, NODE, Words, halves};
 use crate::{
     index::{
         NO_RULE,
@@ -16,6 +16,8 @@ use alloc::vec::Vec;
 pub(in crate::index) struct TableBuilder<'r> {
     rules: &'r [Conditions],
     words: Vec<u16>,
+    /// For each rule, and behind them for none: the table that says it for every port, or 0.
+    constants: Vec<u32>,
     edges: Vec<u16>,
     /// For each segment: the first rule that matches without more being asked.
     finals: Vec<u16>,
@@ -53,6 +55,7 @@ impl<'r> TableBuilder<'r> {
         Self {
             rules,
             words: Vec::new(),
+            constants: Vec::new(),
             edges: Vec::new(),
             finals: Vec::new(),
             skips: Vec::new(),
@@ -75,13 +78,54 @@ impl<'r> TableBuilder<'r> {
         Ok(Words(exact(self.words)?))
     }
 
+    /// Where the next words will be.
+    fn place(&self) -> Result<u32, Refusal> {
+        u32::try_from(self.words.len()).map_err(|_| Refusal::Malformed)
+    }
+
+    /// Begins a node; its tables follow.
+    pub(in crate::index) fn begin(&mut self) -> Result<u32, Refusal> {
+        let place = self.place()?;
+        extend(&mut self.words, &[0; NODE])?;
+        Ok(place)
+    }
+
+    /// Completes a node with its tables, the node that follows it and the least rule there.
+    pub(in crate::index) fn complete(&mut self, node: u32, tables: [u32; 4], next: u32, least: u16) {
+        let [t, u, i, j] = tables.map(halves);
+        let words = [t, u, i, j, halves(next)];
+        let words = words.as_flattened().iter().chain(core::iter::once(&least));
+        let to = self.words.get_mut(node as usize..).unwrap_or_default();
+        for (to, from) in to.iter_mut().zip(words) {
+            *to = *from;
+        }
+    }
+
+    /// The table that says the same for every port.
+    fn constant(&mut self, rule: u16) -> Result<u32, Refusal> {
+        if self.constants.is_empty() {
+            fill(&mut self.constants, 0, self.rules.len() + 1)?;
+        }
+        let nth = usize::from(rule).min(self.rules.len());
+        if let Some(place) = self.constants.get(nth).copied().filter(|place| *place != 0) {
+            return Ok(place);
+        }
+        let place = self.place()?;
+        extend(&mut self.words, &[0, rule])?;
+        if let Some(constant) = self.constants.get_mut(nth) {
+            *constant = place;
+        }
+        Ok(place)
+    }
+
     /// Makes the table of some rules, in order, for a class.
     pub(in crate::index) fn table(&mut self, rules: &[u16], class: Class) -> Result<u32, Refusal> {
         self.gather(rules, class)?;
         match self.spread.first() {
-            None => return Ok(CONSTANT | u32::from(NO_RULE)),
+            None => return self.constant(NO_RULE),
             Some(first) if first.ports == Ports::ALL && !first.is_residual => {
-                return Ok(CONSTANT | u32::from(first.rule));
+                let rule = first.rule;
+                return self.constant(rule);
             }
             Some(_) => {}
         }
@@ -91,7 +135,7 @@ impl<'r> TableBuilder<'r> {
         self.list(class)?;
         self.join();
         match *self.values {
-            [only] if only & LIST == 0 => Ok(CONSTANT | u32::from(only)),
+            [only] if only & LIST == 0 => self.constant(only),
             _ => self.write(),
         }
     }
@@ -252,8 +296,7 @@ impl<'r> TableBuilder<'r> {
 
     /// Puts the table behind the others.
     fn write(&mut self) -> Result<u32, Refusal> {
-        let at = u32::try_from(self.words.len()).ok().filter(|at| at & CONSTANT == 0);
-        let at = at.ok_or(Refusal::Malformed)?;
+        let at = self.place()?;
         let edges = self.edges.len();
         push(&mut self.words, u16::try_from(edges).map_err(|_| Refusal::Malformed)?)?;
         if edges > INDEXED {
@@ -268,9 +311,7 @@ impl<'r> TableBuilder<'r> {
         let first = self.words.len() + LIST_WORDS * self.lists.len();
         for list in &self.lists {
             let from = first + list.from as usize * CANDIDATE;
-            let [low0, low1, high0, high1] =
-                u32::try_from(from).map_err(|_| Refusal::Malformed)?.to_le_bytes();
-            let (low, high) = (u16::from_le_bytes([low0, low1]), u16::from_le_bytes([high0, high1]));
+            let [low, high] = halves(u32::try_from(from).map_err(|_| Refusal::Malformed)?);
             extend(&mut self.words, &[low, high, list.count, list.rule])?;
         }
         extend(&mut self.words, self.candidates.as_flattened())?;
