@@ -89,6 +89,10 @@ pub fn inward<A: Translate>(
     let (protocol, ends, port) = (tuple.protocol, &tuple.ends, tuple.ends.destination_port);
     let link = common.policy.forwards.client(protocol, port).ok_or(DropReason::NoFlow)?;
     let client = common.client(link).ok_or(DropReason::LinkDown)?;
+    // With a wrong hint nobody has looked at this before.
+    if on_link_of(common, ends.source).is_some() {
+        return Err(DropReason::Spoofed.into());
+    }
     let (address, mtu) = (A::of_client(client).ok_or(DropReason::NoFlow)?, client.mtu);
     let tracker = tracker(packet, Direction::Inward).ok_or(DropReason::TcpNotSyn)?;
     let connection = Connection {

@@ -208,3 +208,29 @@ fn who_fills_a_forwarded_port_hurts_one_client() {
         w.out(1, &to_server(false, 1).udp(mac(1), (number, 4433), b""));
     }
 }
+
+#[test]
+fn a_wrong_hint_opens_nothing_to_an_inside_address() {
+    let mut w = World::new(1);
+    w.install(0, &web());
+    let mut client = w.description(3);
+    (client.v4, client.v4_gateway, client.v4_prefix) =
+        (Ipv4Addr::new(172, 20, 0, 2), Ipv4Addr::new(172, 20, 0, 1), 24);
+    w.tell(&control::message::ToFirewall::Client { port: 9, client });
+    for (source, expected) in [(Ipv4Addr::new(172, 20, 0, 77), Some(DropReason::Spoofed)), (SERVER4, None)] {
+        let frame = Path::Four(source, UPLINK4).udp(NIC, (5000, 8080), b"");
+        let headers = headers(&frame);
+        let packet = crate::decide::Packet {
+            frame: &frame,
+            headers: &headers,
+            offload: crate::offload::Offload::NONE,
+            origin: crate::decide::Origin::Whole,
+            hint: Some(0),
+        };
+        let verdict = crate::from_net::judge(&mut w.fw.core, &packet, 1);
+        match expected {
+            Some(reason) => assert_eq!(verdict, reason.into()),
+            None => assert!(matches!(verdict, crate::verdict::Verdict::ToClient(2, _)), "{verdict:?}"),
+        }
+    }
+}
