@@ -117,6 +117,7 @@ impl<D: Doorbell> Firewall<D> {
         }
         match role {
             Role::Dom0 => {
+                self.core.common.policy.interrupt();
                 let name = |text: &str| text.try_into().unwrap_or_default();
                 let hello =
                     FromDomain::Hello { kind: name("firewallvm"), version: name(env!("CARGO_PKG_VERSION")) };

@@ -15,13 +15,16 @@ use crate::{
     client::Client,
     flows::{Flow, PORTS, UPLINK},
 };
-use alloc::boxed::Box;
+use alloc::{boxed::Box, vec::Vec};
 use assembly::{Assembly, NO_CLIENT, NO_MEMORY, Piece, Refused};
 use core::net::IpAddr;
 use forwards::Forwards;
 pub use in_force::InForce;
 use reports::{Reports, Told};
 use rules_program::{Program, policy::Direction, question::Judgement};
+
+/// Bytes of memory that must be left beside all programs: for clients to come, and what is told.
+const REST: usize = 512 << 10;
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,6 +164,11 @@ impl Policy {
         Program::load(&bytes).map(Some).map_err(|refusal| Refused::Answer(refusal.as_str()))
     }
 
+    /// Forgets what has come of a program: whoever sent it will not go on.
+    pub fn interrupt(&mut self) {
+        self.assembly = Assembly::default();
+    }
+
     /// Whether all flows of the client on `link` have been judged by its program.
     #[must_use]
     pub fn is_settled(&self, link: u8) -> bool {
@@ -182,6 +190,9 @@ impl Policy {
         }
         let forwards = self.forwards.with(link, &program)?;
         let rules = InForce::new(program, number, self.of(link)).ok_or(NO_MEMORY)?;
+        // Long rules may not take what the rest of the firewall lives on.
+        let mut rest: Vec<u8> = Vec::new();
+        rest.try_reserve_exact(REST).map_err(|_| NO_MEMORY)?;
         Ok(Prepared { rules: Box::new(rules), forwards })
     }
 

@@ -314,6 +314,19 @@ fn rules_belong_to_a_client() {
     assert!(matches!(&w.told_of_rules()[..], [(0, 4, Some(_))]));
 }
 
+#[test]
+fn a_new_dom0_begins_anew() {
+    let mut w = World::new(1);
+    let program = assemble(&accept_all()).unwrap();
+    let total = u32::try_from(program.len()).unwrap();
+    w.send_piece(0, 1, (total, 0), &program[..4]);
+    let (theirs, ours) = link::host::pair(link::Geometry::DEFAULT, 2).unwrap();
+    w.dom0 = theirs;
+    w.fw.attach(0, abi::link_device::Role::Dom0, ours);
+    w.install(0, &policy([]));
+    w.dropped(0, &to_server(false, 0).udp(mac(0), (5000, 1), b""));
+}
+
 /// A packet that opens a connection.
 #[derive(Clone, Debug)]
 struct Opener {
@@ -342,6 +355,36 @@ impl Opener {
         } else {
             Ipv4Addr::new(198, 51, 100, self.remote).into()
         }
+    }
+
+    /// The packet from the network to the uplink's address.
+    fn inward(&self) -> Vec<u8> {
+        let path = match self.remote() {
+            std::net::IpAddr::V4(remote) => Path::Four(remote, UPLINK4),
+            std::net::IpAddr::V6(remote) => Path::Six(remote, uplink6()),
+        };
+        match self.protocol {
+            6 => path.tcp(NIC, self.ports, 2, (1, 0), 1000, b""),
+            _ => path.udp(NIC, self.ports, b"x"),
+        }
+    }
+
+    /// The packet from the first client to the second.
+    fn across(&self) -> Vec<u8> {
+        let path =
+            if self.six { Path::Six(client6(0), client6(1)) } else { Path::Four(client4(0), client4(1)) };
+        match self.protocol {
+            6 => path.tcp(mac(0), self.ports, 2, (1, 0), 1000, b""),
+            17 => path.udp(mac(0), self.ports, b"x"),
+            _ => path.echo(mac(0), true, self.ports.0, b""),
+        }
+    }
+
+    /// What the rules of the first or the second client are asked about that.
+    fn question_across(&self, direction: Direction) -> Question<'static> {
+        let other = usize::from(direction == Direction::Outward);
+        let remote = if self.six { client6(other).into() } else { client4(other).into() };
+        Question { direction, peer: Peer::Domain(Some(0)), remote, ..self.question() }
     }
 
     fn question(&self) -> Question<'static> {
@@ -380,6 +423,29 @@ fn targets() -> impl Strategy<Value = Target> {
     ]
 }
 
+/// Rules about what comes from the network.
+fn forwarding() -> impl Strategy<Value = Rule> {
+    let to = prop::option::of(1..100u16).prop_map(|to_port| Action::Forward { to_port });
+    let actions = prop_oneof![4 => to, 1 => Just(Action::Drop), 1 => Just(Action::Reject)];
+    let numbers = (1..6u16, 0..3u16).prop_map(|(first, more)| Ports { first, last: first + more });
+    (actions, prop::collection::vec(targets(), 0..2), 1..16u8, numbers, ports()).prop_map(
+        |(action, targets, protocols, destination_ports, source_ports)| Rule {
+            direction: Direction::Inward,
+            targets,
+            protocols: Protocols::from_bits(protocols).unwrap(),
+            destination_ports,
+            source_ports,
+            ..everything(action)
+        },
+    )
+}
+
+/// Rules about one other domain, among others.
+fn across(direction: Direction) -> impl Strategy<Value = Vec<Rule>> {
+    let about = move |rule: Rule| Rule { direction, targets: vec![Target::Domain(0)], ..rule };
+    prop::collection::vec(prop_oneof![4 => rules().prop_map(about), 1 => rules()], 0..6)
+}
+
 fn ports() -> impl Strategy<Value = Ports> {
     prop_oneof![
         Just(Ports::ALL),
@@ -405,7 +471,7 @@ fn rules() -> impl Strategy<Value = Rule> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// What becomes of the first packet of a connection is what the program says.
     #[test]
@@ -434,6 +500,59 @@ proptest! {
             let client = w.description(0);
             w.tell(&ToFirewall::Client { port: 2, client });
             w.at_client(0);
+        }
+    }
+
+    /// The same for what the network opens.
+    #[test]
+    fn the_engine_forwards_what_the_program_says(
+        rules in prop::collection::vec(forwarding(), 0..6),
+        openers in prop::collection::vec(openers(), 1..20),
+    ) {
+        let policy = policy(rules);
+        let program = Program::load(&assemble(&policy).unwrap()).unwrap();
+        for opener in openers.into_iter().filter(|opener| opener.protocol != 1) {
+            let mut w = World::with_flows(1, 64);
+            w.install(0, &policy);
+            let question = Question { direction: Direction::Inward, ..opener.question() };
+            let judgement = program.judge(&question, &mut Open);
+            w.net_sends(&opener.inward());
+            let (came, told) = (w.at_client(0), w.at_net());
+            match judgement.action {
+                Action::Forward { to_port } => {
+                    prop_assert_eq!((came.len(), told.len()), (1, 0));
+                    prop_assert_eq!(ends(&came[0].1).3, to_port.unwrap_or(opener.ports.1));
+                }
+                // Nobody is told about a port that is not forwarded to anybody.
+                Action::Reject => prop_assert!(came.is_empty() && told.len() <= 1),
+                _ => prop_assert!(came.is_empty() && told.is_empty()),
+            }
+        }
+    }
+
+    /// The same between clients: both programs have to accept.
+    #[test]
+    fn the_engine_connects_whom_both_programs_say(
+        a in across(Direction::Outward),
+        b in across(Direction::Inward),
+        openers in prop::collection::vec(openers(), 1..20),
+    ) {
+        let about = |client, rules: Vec<Rule>| Policy { domains: vec![name(client).as_str().into()], ..policy(rules) };
+        let policies = [about(1, a), about(0, b)];
+        let [a, b] = [0, 1].map(|n| Program::load(&assemble(&policies[n]).unwrap()).unwrap());
+        for opener in openers {
+            let mut w = World::with_flows(2, 64);
+            for n in 0..2 {
+                w.install(n, &policies[n]);
+            }
+            let out = a.judge(&opener.question_across(Direction::Outward), &mut Open).action;
+            let inward = b.judge(&opener.question_across(Direction::Inward), &mut Open).action;
+            w.client_sends(0, &opener.across());
+            let passed = w.at_client(1).len() == 1;
+            let told = w.at_client(0).len() == 1;
+            prop_assert_eq!(passed, out == Action::Accept && inward == Action::Accept);
+            let rejects = out == Action::Reject || (out == Action::Accept && inward == Action::Reject);
+            prop_assert_eq!(told, rejects);
         }
     }
 }
