@@ -116,7 +116,7 @@ fn problem(what: &str, text: &str, diagnostics: &[Diagnostic]) -> Problem {
         0 | 1 => String::new(),
         n => format!(" (and {} more)", n - 1),
     };
-    let why = first.map_or("does not compile", |first| &first.message);
+    let why = first.map_or_else(|| "does not compile".to_owned(), |first| crate::vmm::clean(&first.message));
     Problem::new(format!("{what}{place}"), format!("{why}{more}"), "`bulkhead rules check` shows it in place")
 }
 

@@ -8,7 +8,6 @@ mod edit;
 mod exchange;
 mod list;
 mod log;
-mod packet;
 mod said;
 
 use super::{Place, ask};
@@ -76,7 +75,8 @@ pub(super) enum Rules {
     Test {
         /// The domain
         domain: Name,
-        /// The packet, like `192.0.2.7 tcp 443` or `dst=192.0.2.7 proto=tcp dstport=443`
+        /// The packet, like `tcp 192.0.2.7:443`, `icmp 192.0.2.7 type 8`, `tcp domain:personal:22` or
+        /// `in tcp 203.0.113.5 to 8080`
         #[arg(required = true)]
         packet: Vec<String>,
     },

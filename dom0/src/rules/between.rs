@@ -3,6 +3,9 @@
 use crate::name::Name;
 use rules_program::policy::{Action, Direction, Policy, Ports, Protocols, Rule, Target};
 
+/// Warnings at most: more would hide the first ones.
+const MAX_WARNINGS: usize = 20;
+
 /// A domain's policy and where it was written.
 #[derive(Clone, Copy, Debug)]
 pub struct Side<'p> {
@@ -28,14 +31,13 @@ pub enum Whereabouts {
 /// The first port of the uplink that two of the domains want: who, where and what.
 #[must_use]
 pub fn clash(mine: &Side<'_>, others: &[Side<'_>]) -> Option<String> {
-    let forwards = |side: &Side<'_>| {
-        let rules = side.policy.rules.iter().filter(|r| matches!(r.action, Action::Forward { .. }));
-        rules.cloned().collect::<Vec<_>>()
-    };
-    for rule in forwards(mine) {
+    let rules = mine.policy.rules.iter().filter(|rule| is_forward(rule));
+    for rule in rules {
         for other in others {
-            let same = |theirs: &Rule| overlap(&rule, theirs) && families(&rule) & families(theirs) != 0;
-            if let Some(theirs) = forwards(other).into_iter().find(same) {
+            let same = |theirs: &&Rule| {
+                is_forward(theirs) && overlap(rule, theirs) && families(rule) & families(theirs) != 0
+            };
+            if let Some(theirs) = other.policy.rules.iter().find(same) {
                 let port = rule.destination_ports.first.max(theirs.destination_ports.first);
                 return Some(format!(
                     "{} port {port} of the uplink is forwarded at {}:{} and at {}:{}",
@@ -78,6 +80,10 @@ pub fn warnings(
                     )
                 }
             };
+            if found.len() >= MAX_WARNINGS {
+                found.push(format!("{}: and more like these", mine.file));
+                return found;
+            }
             let text = format!("{}:{}: {why}", mine.file, rule.line);
             if !found.contains(&text) {
                 found.push(text);
@@ -85,6 +91,10 @@ pub fn warnings(
         }
     }
     found
+}
+
+const fn is_forward(rule: &Rule) -> bool {
+    matches!(rule.action, Action::Forward { .. })
 }
 
 fn named<'p>(policy: &'p Policy, rule: &'p Rule) -> impl Iterator<Item = &'p str> {

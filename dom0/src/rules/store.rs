@@ -68,6 +68,9 @@ impl Store {
             let remedy = "make its directory writable for the daemon, with some room";
             Problem::new(self.what(name), format!("cannot be written: {e}"), remedy)
         };
+        if let Some(above) = self.directory.parent() {
+            std::fs::create_dir_all(above).map_err(fail)?;
+        }
         if let Err(e) = rustix::fs::mkdir(&self.directory, DIRECTORY_MODE)
             && e != Errno::EXIST
         {
@@ -169,7 +172,7 @@ mod tests {
 
     fn place() -> (tempfile::TempDir, Store, Name) {
         let directory = tempfile::tempdir().unwrap();
-        let store = Store::new(&directory.path().join("rules"));
+        let store = Store::new(&directory.path().join("etc/rules"));
         (directory, store, "work".parse().unwrap())
     }
 

@@ -194,17 +194,17 @@ fn check_and_test_need_no_daemon() {
     assert_eq!((code, out.as_str()), (Some(0), "standard input: 1 rule, nothing wrong\n"));
     let (code, _, said) = run(&["rules", "check", "-"], "\u{1b}[2J\n");
     assert!(code == Some(1) && !said.contains('\u{1b}'), "{said:?}");
-    let (_, out, _) = run(&["rules", "test", "work", "192.0.2.1", "tcp", "443"], "");
+    let (_, out, _) = run(&["rules", "test", "work", "tcp", "192.0.2.1:443"], "");
     assert!(out.starts_with("drop: rule 0 (line 1)"), "{out}");
-    let (_, out, _) = run(&["rules", "test", "work", "192.0.2.1", "udp", "443"], "");
+    let (_, out, _) = run(&["rules", "test", "work", "udp 192.0.2.1:443"], "");
     assert!(
         out.starts_with("accept: rule 1") && out.contains("not rule 0 (line 1): udp is not tcp"),
         "{out}"
     );
-    let (_, out, _) = run(&["rules", "test", "personal", "192.0.2.1", "tcp", "443"], "");
+    let (_, out, _) = run(&["rules", "test", "personal", "tcp", "192.0.2.1:443"], "");
     assert!(out.starts_with("accept: rule 0"), "a domain without a file: {out}");
     let (code, _, said) = run(&["rules", "test", "work", "tcp"], "");
-    assert!(code == Some(1) && said.contains("remedy: "), "{said}");
+    assert!(code == Some(1) && said.contains("packet is incomplete"), "{said}");
 }
 
 fn bulkhead(directory: &Path, arguments: &[&str], input: &str) -> (Option<i32>, String, String) {

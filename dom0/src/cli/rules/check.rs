@@ -1,6 +1,6 @@
 //! `bulkhead rules check` and `test`: what rules mean, without a daemon.
 
-use super::{Place, fetch, packet, said};
+use super::{Place, fetch, said};
 use crate::domain::{Domains, file};
 use crate::name::Name;
 use crate::problem::Problem;
@@ -63,7 +63,10 @@ fn text(store: &Store, what: &What) -> anyhow::Result<(String, String)> {
 pub(super) fn read(what: &str, from: std::io::Result<impl Read>) -> anyhow::Result<String> {
     let fail = |e: std::io::Error| Problem::new(what, format!("cannot be read: {e}"), "name a text file");
     let mut text = String::new();
-    from.and_then(|from| from.take(MAX_INPUT).read_to_string(&mut text)).map_err(fail)?;
+    from.and_then(|from| from.take(MAX_INPUT + 1).read_to_string(&mut text)).map_err(fail)?;
+    if text.len() as u64 > MAX_INPUT {
+        return Err(Problem::new(what, "is longer than any rules", "name another file").into());
+    }
     Ok(text)
 }
 
@@ -128,7 +131,14 @@ fn beside(rules_dir: &Path, domains: &Domains, name: &Name) -> Vec<(Name, String
 
 /// Says which rule decides about a packet.
 pub(super) fn test(place: &Place, domain: &Name, words: &[String]) -> anyhow::Result<ExitCode> {
-    let packet = packet::parse(words)?;
+    let described = words.join(" ");
+    let packet = match rules_compiler::parse_packet(&described) {
+        Ok(packet) => packet,
+        Err(diagnostics) => {
+            said::show(&diagnostics, "the packet", &described);
+            return Ok(ExitCode::FAILURE);
+        }
+    };
     let (file, text) = own_text(place, domain)?;
     let compiled = match rules_compiler::compile(&text, now()) {
         Ok(compiled) => compiled,

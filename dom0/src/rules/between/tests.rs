@@ -80,3 +80,19 @@ fn names_of_nobody_are_told() {
     assert_eq!(look(Whereabouts::Nowhere), ["work.rules:7: there is no domain \"persnal\""]);
     assert!(look(Whereabouts::Elsewhere)[0].contains("persnal is not behind the firewall of work"));
 }
+
+#[test]
+fn warnings_end_before_they_hide_one_another() {
+    let many = |n: u32| {
+        let one = rule(Direction::Outward, Action::Accept, vec![Target::Domain(0)]);
+        policy((1..=n).map(|line| Rule { line, ..one.clone() }).collect(), &["nobody"])
+    };
+    let look = |policy: &Policy| {
+        with(policy, &self::policy(vec![], &[]), |mine, others| {
+            warnings(mine, others, |_| Whereabouts::Nowhere)
+        })
+    };
+    assert_eq!(look(&many(20)).len(), 20);
+    let said = look(&many(16_000));
+    assert_eq!((said.len(), said[20].as_str()), (21, "work.rules: and more like these"));
+}
