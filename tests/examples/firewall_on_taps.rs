@@ -160,7 +160,8 @@ impl Chain {
     fn new(names: &[String; 3]) -> Result<Self, String> {
         let [a, b, uplink] = names;
         let mut seed = [0; 64];
-        rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty()).map_err(|e| e.to_string())?;
+        rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty())
+            .map_err(|e| e.to_string())?;
         let setup = Setup { v4_flows: 16_384, v6_flows: 4_096, seed };
         let mut firewall = Firewall::new(&setup).map_err(|error| error.to_string())?;
         let mut attach = |port, role| {
@@ -182,7 +183,16 @@ impl Chain {
         let (near, netvms_dom0) = pair()?;
         netvm.attach_dom0(0, near);
         let buffer = vec![0; HEADER.len() + MAX_PAYLOAD];
-        Ok(Self { firewall, netvm, firewalls_dom0, netvms_dom0, wires, uplink, begin: Instant::now(), buffer })
+        Ok(Self {
+            firewall,
+            netvm,
+            firewalls_dom0,
+            netvms_dom0,
+            wires,
+            uplink,
+            begin: Instant::now(),
+            buffer,
+        })
     }
 
     /// What bulkheadd says to both domains.

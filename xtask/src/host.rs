@@ -31,7 +31,15 @@ const EXTRA_PATH: &str = "/usr/local/sbin:/usr/sbin:/sbin";
 /// # Errors
 /// Without root: names the command that installs what is missing. With root: what apt says.
 pub(crate) fn prepare() -> Result<()> {
-    let missing = missing();
+    install(PROGRAMS)
+}
+
+/// Installs those of the programs that are missing, each given with the Debian package that has it.
+///
+/// # Errors
+/// As [`prepare`].
+pub(crate) fn install(programs: &[(&str, &'static str)]) -> Result<()> {
+    let missing = missing(programs);
     if missing.is_empty() {
         return Ok(());
     }
@@ -53,11 +61,11 @@ pub(crate) fn prepare() -> Result<()> {
 }
 
 /// Packages of the programs that are not to be found, each once.
-fn missing() -> Vec<&'static str> {
+fn missing(programs: &[(&str, &'static str)]) -> Vec<&'static str> {
     let path = path();
     let found = |program: &str| path.split(':').any(|dir| Path::new(dir).join(program).is_file());
     let mut packages: Vec<_> =
-        PROGRAMS.iter().filter(|(program, _)| !found(program)).map(|(_, package)| *package).collect();
+        programs.iter().filter(|(program, _)| !found(program)).map(|(_, package)| *package).collect();
     packages.dedup();
     packages
 }

@@ -17,6 +17,7 @@ mod packages;
 mod page;
 mod progress;
 mod rootfs;
+mod suites;
 mod terminal;
 mod test;
 mod workspace;
@@ -38,6 +39,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Runs every test, or some parts of them.
     Test(test::TestArgs),
+    /// Runs public suites for packet filters against the firewall between tap devices.
+    Suites(suites::SuitesArgs),
     /// Runs a command, or a shell, in an emulated machine with AMD-V, VT-d, an e1000e and a USB controller.
     Lab(lab::LabArgs),
     /// Builds what a Linux domain boots (kernel, initramfs, root file system) and prints the paths.
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::Suites(args) => suites::run(&args),
         Command::Lab(args) => lab::run(&args),
         Command::Appvm(args) => appvm::run(&args),
         Command::Stage => demo::staged().map(|(directory, rootfs)| {

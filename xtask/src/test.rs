@@ -10,7 +10,7 @@ mod tally;
 use crate::{binaries, host, progress};
 use anyhow::Result;
 use std::process::ExitCode;
-use tally::Tally;
+pub(crate) use tally::Tally;
 
 /// A part of the tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -29,12 +29,23 @@ pub(crate) enum Part {
     Chain,
     /// The demo in the lab.
     Demo,
+    /// Public suites: captures through the firewall, and the firewall as a process between tap devices.
+    Suites,
     /// Some seconds of each fuzz target.
     Fuzz,
 }
 
-const ALL: [Part; 8] =
-    [Part::Lint, Part::Images, Part::Unit, Part::Loom, Part::Fuzz, Part::Lab, Part::Chain, Part::Demo];
+const ALL: [Part; 9] = [
+    Part::Lint,
+    Part::Images,
+    Part::Unit,
+    Part::Loom,
+    Part::Suites,
+    Part::Fuzz,
+    Part::Lab,
+    Part::Chain,
+    Part::Demo,
+];
 
 /// Options of the tests.
 #[derive(clap::Args)]
@@ -75,6 +86,7 @@ fn run_part(part: Part) -> Result<Tally> {
         Part::Lab => inside::run(),
         Part::Chain => programs::around_the_lab(),
         Part::Demo => demo(),
+        Part::Suites => suites(),
         Part::Fuzz => fuzz::run(),
     }
 }
@@ -100,6 +112,25 @@ fn loom() -> Result<Tally> {
     cargo.env("RUSTFLAGS", "--cfg loom").args(["test", "--release", "-p", "link", "--lib", "loom"]);
     cargo.arg("--target-dir").arg(crate::workspace::target().join("loom"));
     tally::counted(&mut cargo, "loom")
+}
+
+/// The scenarios with tcpdump's captures, then what needs tap devices.
+fn suites() -> Result<Tally> {
+    let mut tally = Tally::default();
+    match crate::suites::captures() {
+        Ok(captures) => {
+            let mut cargo = binaries::cargo();
+            cargo.args(["test", "--quiet", "-p", "tests", "--test", "suites", "--", "corpus"]);
+            tally.add(tally::counted(cargo.env("BULKHEAD_PCAPS", captures), "captures")?);
+        }
+        Err(why) => tally.skip(&format!("tcpdump's captures: {}", first_line(&why))),
+    }
+    tally.add(crate::suites::part()?);
+    Ok(tally)
+}
+
+fn first_line(error: &anyhow::Error) -> String {
+    format!("{error:#}").lines().next().unwrap_or_default().to_owned()
 }
 
 /// The demo, by this very program: it decides on its own whether KVM is usable.
