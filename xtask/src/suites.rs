@@ -32,7 +32,7 @@ pub(crate) struct SuitesArgs {
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
     /// Scripts at the same time, each with networks of its own
-    #[arg(long, value_name = "N", default_value_t = 6)]
+    #[arg(long, value_name = "N", default_value_t = 4)]
     lanes: usize,
     /// Writes the results into docs/conformance.md
     #[arg(long)]
@@ -82,7 +82,7 @@ pub(crate) fn part() -> Result<Tally> {
         tally.skip(NO_CHECKOUT);
         return Ok(tally);
     };
-    let args = SuitesArgs { from: None, only: None, lanes: 6, table: false };
+    let args = SuitesArgs { from: None, only: None, lanes: 4, table: false };
     let results = scripts(&programs, &from, &args)?;
     results.iter().for_each(|(script, outcome)| count(&mut tally, script, outcome));
     Ok(tally)
@@ -125,12 +125,21 @@ fn scripts(programs: &Programs, from: &Path, args: &SuitesArgs) -> Result<Vec<(S
         bail!("{} holds no script of a known suite (regress/sys/netinet/frag, …)", from.display());
     }
     progress::note(&format!("{} scripts, {} at a time", scripts.len(), args.lanes));
-    // The slow ones first, so that nothing waits for them at the end.
+    // The slow ones first, so that nothing waits for them at the end; those in a hurry alone.
     scripts.sort_by_key(|script| (!script.is_slow(), script.title()));
+    let (hurried, others) = scripts.into_iter().partition(Script::is_in_a_hurry);
+    let mut done = in_lanes(programs, others, args.lanes);
+    done.extend(in_lanes(programs, hurried, 1));
+    done.sort_by_key(|(script, _)| script.title());
+    Ok(done)
+}
+
+/// Runs scripts, so many at a time.
+fn in_lanes(programs: &Programs, scripts: Vec<Script>, lanes: usize) -> Vec<(Script, Outcome)> {
     let waiting = Mutex::new(scripts.into_iter());
     let done = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
-        for _ in 0..args.lanes.max(1) {
+        for _ in 0..lanes.max(1) {
             scope.spawn(|| {
                 while let Some(script) = waiting.lock().ok().and_then(|mut waiting| waiting.next()) {
                     let outcome = run::run(programs, &script);
@@ -142,9 +151,7 @@ fn scripts(programs: &Programs, from: &Path, args: &SuitesArgs) -> Result<Vec<(S
             });
         }
     });
-    let mut done = done.into_inner().unwrap_or_default();
-    done.sort_by_key(|(script, _)| script.title());
-    Ok(done)
+    done.into_inner().unwrap_or_default()
 }
 
 /// An unexpected result fails, also one that is better than expected: the table would lie.

@@ -112,6 +112,11 @@ impl Script {
         self.name().ends_with("_timeout")
     }
 
+    /// Whether it sends a hundred frames one by one, each by a slow call, before its time is over.
+    pub(crate) fn is_in_a_hurry(&self) -> bool {
+        ["limit", "maxlen", "refrag"].iter().any(|end| self.name().ends_with(end))
+    }
+
     /// What it is to be told on its command line.
     pub(crate) fn arguments(&self) -> Vec<&'static str> {
         let six = self.name().contains('6');
@@ -180,7 +185,7 @@ mod tests {
     #[test]
     fn scripts_of_a_checkout_and_of_single_repositories_are_found_once() {
         let from = tempfile::tempdir().unwrap();
-        let mut file = |path: &str| {
+        let file = |path: &str| {
             let path = from.path().join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "").unwrap();

@@ -2,7 +2,8 @@
 
 use super::Programs;
 use super::groups::Script;
-use super::network::Network;
+use super::network::{FAR4, FAR6, Network};
+use crate::packages;
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::Path;
@@ -48,6 +49,12 @@ pub(crate) fn run(programs: &Programs, script: &Script) -> Outcome {
 
 fn attempt(programs: &Programs, script: &Script) -> Result<Outcome> {
     let mut network = Network::new(programs, script.group.quiet)?;
+    if !script.group.quiet {
+        // As the suites' makefiles do: afterwards every machine knows its neighbours.
+        for far in [FAR4, FAR6] {
+            packages::output(network.in_client(&programs.reflector).args(["ask", far]))?;
+        }
+    }
     let work = tempfile::tempdir()?;
     fs::write(work.path().join("addr.py"), script.addresses())?;
     // Debian's interpreter, for which Debian's scapy is installed.
