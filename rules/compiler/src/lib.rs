@@ -3,7 +3,7 @@
 //! Here: what a rules file says ([`parse()`](parse::parse), [`ast`]) and what is wrong with it ([`diagnostic`]); what it
 //! means, as a program ([`compile()`](compile::compile)) and as a specification ([`reference`](mod@reference)); why a
 //! packet fares as it does ([`explain()`](explain::explain)); its canonical text ([`print`]), small changes to it
-//! ([`edit`]), and what it is to nftables ([`nft`]). Not here: files, sockets, what is in force. The language itself is
+//! ([`edit`]), what it is to nftables ([`nft`]), and rules of other firewalls ([`import`]). Not here: files, sockets, what is in force. The language itself is
 //! described in `docs/rules.md`.
 #![forbid(unsafe_code)]
 
@@ -12,6 +12,7 @@ pub mod compile;
 pub mod diagnostic;
 pub mod edit;
 pub mod explain;
+pub mod import;
 mod lints;
 pub mod nft;
 pub mod packet;
@@ -25,4 +26,6 @@ mod suggest;
 pub use compile::{Compiled, compile, compile_file};
 pub use diagnostic::Diagnostic;
 pub use explain::explain;
+pub use import::qubes::import_qubes_xml;
+pub use nft::import::import_nft_json;
 pub use parse::{parse, parse_packet, parse_rule};

@@ -89,8 +89,18 @@ pub(in crate::nft) fn everything() -> Policy {
     }
 }
 
-/// What `nft` says to the JSON in a network namespace of its own; `None` where that cannot be tried.
-pub(in crate::nft) fn nft(arguments: &[&str], json: &str) -> Option<Result<String, String>> {
+/// The ruleset that `nft` lists once it has loaded this one.
+pub(in crate::nft) fn listed(json: &str) -> Option<String> {
+    Some(in_namespace("nft -j -f /dev/stdin && nft -j list ruleset", json)?.unwrap())
+}
+
+/// What `nft` says to the JSON when it only checks it.
+fn checked(json: &str) -> Option<Result<String, String>> {
+    in_namespace("nft -j -c -f /dev/stdin", json)
+}
+
+/// What commands say in a network namespace of their own; `None` where that cannot be tried.
+fn in_namespace(commands: &str, json: &str) -> Option<Result<String, String>> {
     let run = |command: &mut Command| command.stdout(Stdio::null()).stderr(Stdio::null()).status();
     let able = run(Command::new("unshare").args(["--net", "nft", "--version"]));
     if !able.is_ok_and(|status| status.success()) {
@@ -101,9 +111,7 @@ pub(in crate::nft) fn nft(arguments: &[&str], json: &str) -> Option<Result<Strin
         return None;
     }
     let mut nft = Command::new("unshare")
-        .args(["--net", "nft"])
-        .args(arguments)
-        .args(["-f", "/dev/stdin"])
+        .args(["--net", "sh", "-c", commands])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -122,12 +130,12 @@ fn nft_takes_every_feature() {
     for place in [place(), with_interface, bare] {
         for policy in [everything(), Policy::default()] {
             let json = export(&policy, &place).to_json().unwrap();
-            if let Some(said) = nft(&["-j", "-c"], &json) {
+            if let Some(said) = checked(&json) {
                 assert_eq!(said.as_deref(), Ok(""), "{json}");
             }
         }
     }
-    if let Some(said) = nft(&["-j", "-c"], r#"{"nftables":[{"add":{"rule":{"family":"inet"}}}]}"#) {
+    if let Some(said) = checked(r#"{"nftables":[{"add":{"rule":{"family":"inet"}}}]}"#) {
         assert!(said.is_err(), "it objects to what is wrong");
     }
 }
