@@ -65,3 +65,19 @@ fn every_line_of_an_error_file_is_wrong() {
     }
     assert!(cases >= 100, "{cases}");
 }
+
+#[test]
+fn the_manuals_examples_are_rules() {
+    let manual = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/rules.md");
+    let manual = fs::read_to_string(manual).expect("docs/rules.md");
+    let examples =
+        manual.split("```rules\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
+    let mut rules = 0;
+    for example in examples {
+        let compiled = compile(example, NOW).unwrap_or_else(|errors| {
+            panic!("{}", render(&errors, "docs/rules.md", example, Colour::Never));
+        });
+        rules += compiled.file.rules.len();
+    }
+    assert!(rules >= 15, "{rules}");
+}
