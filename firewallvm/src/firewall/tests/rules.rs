@@ -542,8 +542,8 @@ proptest! {
         let [a, b] = [0, 1].map(|n| Program::load(&assemble(&policies[n]).unwrap()).unwrap());
         for opener in openers {
             let mut w = World::with_flows(2, 64);
-            for n in 0..2 {
-                w.install(n, &policies[n]);
+            for (n, policy) in policies.iter().enumerate() {
+                w.install(n, policy);
             }
             let out = a.judge(&opener.question_across(Direction::Outward), &mut Open).action;
             let inward = b.judge(&opener.question_across(Direction::Inward), &mut Open).action;
