@@ -95,23 +95,7 @@ pub fn inward<A: Translate>(
     }
     let (address, mtu) = (A::of_client(client).ok_or(DropReason::NoFlow)?, client.mtu);
     let tracker = tracker(packet, Direction::Inward).ok_or(DropReason::TcpNotSyn)?;
-    let connection = Connection {
-        link,
-        direction: policy::Direction::Inward,
-        far: Far::Net,
-        local: ends.destination.into(),
-        remote: ends.source.into(),
-        protocol,
-        local_port: port,
-        remote_port: ends.source_port,
-    };
-    let names = common.names.of(link, connection.remote, common.now);
-    let judgement = common.policy.judge(&connection, &names, (Occasion::Opening, common.now_us));
-    let inside = match judgement.action {
-        Action::Forward { to_port } => to_port.unwrap_or(port),
-        Action::Reject => return Err(Verdict::Answer(pmtu::prohibited(packet.headers))),
-        Action::Accept | Action::Drop => return Err(DropReason::Policy.into()),
-    };
+    let (inside, rule) = forward(common, packet, (link, tuple))?;
     decide::passes_inward(packet, mtu)?;
     family.flows.admit(link)?;
     let key = ClientKey {
@@ -126,10 +110,36 @@ pub fn inward<A: Translate>(
     if family.flows.find_client(&key).is_some() {
         return Err(DropReason::PortsExhausted.into());
     }
-    let rule = judgement.rule.unwrap_or(NO_RULE);
     let flow = Flow::new(&key, ends.source, port, tracker).judged(rule, common.generation);
     begin(family, common, flow)?;
     Ok(Verdict::ToClient(link, A::plan(flow.inward())))
+}
+
+/// Asks the rules of the client that a port is forwarded to; gives its port inside and the rule's number.
+fn forward<A: Translate>(
+    common: &mut Common,
+    packet: &Packet<'_>,
+    (link, tuple): (u8, &Tuple<A>),
+) -> Result<(u16, u16), Verdict> {
+    let connection = Connection {
+        link,
+        direction: policy::Direction::Inward,
+        far: Far::Net,
+        local: tuple.ends.destination.into(),
+        remote: tuple.ends.source.into(),
+        protocol: tuple.protocol,
+        local_port: tuple.ends.destination_port,
+        remote_port: tuple.ends.source_port,
+    };
+    let names = common.names.of(link, connection.remote, common.now);
+    let judgement = common.policy.judge(&connection, &names, (Occasion::Opening, common.now_us));
+    match judgement.action {
+        Action::Forward { to_port } => {
+            Ok((to_port.unwrap_or(connection.local_port), judgement.rule.unwrap_or(NO_RULE)))
+        }
+        Action::Reject => Err(Verdict::Answer(pmtu::prohibited(packet.headers))),
+        Action::Accept | Action::Drop => Err(DropReason::Policy.into()),
+    }
 }
 
 /// Adds a flow, and counts it for the rules that allowed it.

@@ -21,7 +21,11 @@ use core::net::IpAddr;
 use forwards::Forwards;
 pub use in_force::InForce;
 use reports::{Reports, Told};
-use rules_program::{Program, policy::Direction, question::Judgement};
+use rules_program::{
+    Program,
+    policy::{Action, Direction},
+    question::Judgement,
+};
 
 /// Bytes of memory that must be left beside all programs: for clients to come, and what is told.
 const REST: usize = 512 << 10;
@@ -67,6 +71,17 @@ pub enum Occasion {
     Stray,
     /// A known connection, under new rules.
     Again,
+}
+
+impl Occasion {
+    /// Whether this action decides what becomes of a packet, and so counts.
+    const fn is_decided_by(self, action: Action) -> bool {
+        match self {
+            Self::Opening => true,
+            Self::Stray => matches!(action, Action::Drop | Action::Reject),
+            Self::Again => false,
+        }
+    }
 }
 
 /// A program that is ready to come into force.
@@ -117,7 +132,7 @@ impl Policy {
         let rules = self.clients.get_mut(usize::from(connection.link)).and_then(Option::as_deref_mut);
         let Some(rules) = rules else { return Judgement::NO_RULE };
         let judgement = rules.judge(connection, names, (occasion, now_us));
-        if judgement.log && occasion != Occasion::Again {
+        if judgement.log && occasion.is_decided_by(judgement.action) {
             let told = Told { connection, judgement, icmp_type: connection.icmp_type() };
             let generation = rules.generation();
             self.reports.note(&mut rules.log, generation, &told, now_us);

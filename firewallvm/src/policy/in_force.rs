@@ -6,7 +6,6 @@ use alloc::{boxed::Box, vec::Vec};
 use packet::{icmp, icmpv6, ipv4, ipv6};
 use rules_program::{
     Program,
-    policy::Action,
     question::{Judgement, Peer, Question, Transport},
 };
 
@@ -141,12 +140,7 @@ impl InForce {
         };
         let mut gate = limits::Turnstile { limits: &mut self.limits, occasion, now_us };
         let judgement = self.program.judge(&question, &mut gate);
-        let counts = match occasion {
-            Occasion::Opening => true,
-            Occasion::Stray => matches!(judgement.action, Action::Drop | Action::Reject),
-            Occasion::Again => false,
-        };
-        if counts {
+        if occasion.is_decided_by(judgement.action) {
             match judgement.rule.and_then(|rule| self.hits.get_mut(usize::from(rule))) {
                 Some(hits) => *hits += 1,
                 None => self.no_rule += 1,

@@ -126,6 +126,8 @@ fn a_rule_that_says_log_is_heard_of() {
         w.client_sends(0, &to_server(number == 2, 0).udp(mac(0), (5000, number), b"again"));
     }
     w.client_sends(0, &to_server(false, 0).echo(mac(0), true, 99, b""));
+    // Nothing was decided about what no connection begins with.
+    w.client_sends(0, &to_server(false, 0).tcp(mac(0), (5000, 1), 16, (1, 1), 100, b""));
     let expected = |rule, fate, protocol, source, destination| Decision {
         port: 2,
         generation: 1,
