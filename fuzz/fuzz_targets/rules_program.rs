@@ -1,7 +1,7 @@
 //! Bytes that claim to be a program of rules: refused, or a program that answers as its rules do one by one.
 //!
-//! Input: a program without its first 8 and last 8 bytes (name, version, checksum), which no fuzzer would guess; behind
-//! it 24 bytes for each question.
+//! Input: nine bytes that say how much there is of each section, the sections, and 24 bytes for each question. Name,
+//! version, lengths and checksum are put around it: no fuzzer would guess them.
 #![no_main]
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -13,11 +13,21 @@ use rules_program::{Listing, Program, assemble, disassemble, policy, question};
 #[path = "../../rules/program/src/tests/oracle.rs"]
 mod oracle;
 
-/// The length that the header says stands at the beginning; what lies behind is questions.
-fn split(data: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (len, _) = data.split_first_chunk::<4>()?;
-    let len = usize::try_from(u32::from_le_bytes(*len)).ok()?;
-    data.split_at_checked(len.checked_sub(16)?)
+/// Bytes of a record of each section whose records are alike.
+const RECORDS: [usize; 5] = [20, 4, 8, 20, 16];
+
+/// The program that the input begins with, without its first 8 and its last 8 bytes; and the questions.
+fn split(data: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let (counts, rest) = data.split_first_chunk::<9>()?;
+    let [rules, targets, prefixes4, prefixes6, limits, _, names_len, _, domains_len] = *counts;
+    let records = [rules, targets, prefixes4, prefixes6, limits].into_iter().zip(RECORDS);
+    let records: usize = records.map(|(count, size)| usize::from(count) * size).sum();
+    let len = records + usize::from(names_len) + usize::from(domains_len);
+    let (sections, questions) = rest.split_at_checked(len)?;
+    let mut body = Vec::from(u32::try_from(48 + len + 8).ok()?.to_le_bytes());
+    body.extend(counts.iter().flat_map(|count| u32::from(*count).to_le_bytes()));
+    body.extend(sections);
+    Some((body, questions))
 }
 
 /// Adds the checksum that the format describes.
@@ -75,8 +85,8 @@ impl Gate for Gatekeeper {
 
 fuzz_target!(|data: &[u8]| {
     let _ = Program::load(data);
-    let (body, questions) = split(data).unwrap_or((data, &[]));
-    let bytes = sealed(body);
+    let (body, questions) = split(data).unwrap_or((data.to_vec(), &[]));
+    let bytes = sealed(&body);
     let Ok(program) = Program::load(&bytes) else {
         assert!(disassemble(&bytes).is_err(), "a policy without a program");
         return;

@@ -186,10 +186,7 @@ fn rank(edges: &[u16], mut from: usize, mut count: usize, port: u16) -> Option<u
         count -= half;
     }
     let lanes = edges.get(from..)?.first_chunk::<LANES>()?;
-    let mut below = 0;
-    for step in [4, 2, 1] {
-        let is_below = lanes.get(below + step - 1).is_some_and(|edge| *edge <= port);
-        below += step * usize::from(is_below & (below + step <= count));
-    }
-    Some(from + below)
+    // The edges ascend: those at or below the port are the lowest bits.
+    let below = lanes.iter().rev().fold(0, |below, edge| below << 1 | u32::from(*edge <= port));
+    Some(from + (below.trailing_ones() as usize).min(count))
 }
