@@ -11,6 +11,7 @@ mod suites {
     mod headers;
     mod icmp;
     mod link;
+    mod reassembly;
     mod tcp;
     pub(crate) mod world;
 }
