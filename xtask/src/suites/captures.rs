@@ -15,7 +15,7 @@ const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// # Errors
 /// When apt cannot fetch the source package.
 pub(crate) fn captures() -> Result<PathBuf> {
-    cache::artifact("tcpdump-captures", "packet captures of tcpdump's tests", |tree| {
+    cache::artifact("tcpdump-captures-all", "packet captures of tcpdump's tests", |tree| {
         fs::create_dir_all(tree)?;
         let work = tempfile::tempdir()?;
         download(work.path())?;
@@ -24,7 +24,8 @@ pub(crate) fn captures() -> Result<PathBuf> {
             .context("the source package holds no tarball")?;
         let mut tar = Command::new("tar");
         tar.arg("-xf").arg(tarball).arg("-C").arg(tree);
-        output(tar.args(["--strip-components=2", "--wildcards", "*/tests/*.pcap"])).map(drop)
+        output(tar.args(["--strip-components=2", "--wildcards", "*/tests/*.pcap", "*/tests/*.pcapng"]))
+            .map(drop)
     })
 }
 
