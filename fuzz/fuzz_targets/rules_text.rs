@@ -28,7 +28,7 @@ fuzz_target!(|bytes: &[u8]| {
             return;
         }
     };
-    let _ = render(&compiled.warnings, "file", text, Colour::Always);
+    let _ = render(&compiled.warnings(), "file", text, Colour::Always);
     assert_eq!(edit::count(text), compiled.file.rules.len());
     assert_eq!(parse(&compiled.file.to_string()).as_ref(), Ok(&compiled.file));
     assert_eq!(Listing::of(&compiled.program).expect("a program").policy(), &compiled.policy);

@@ -31,8 +31,10 @@ pub struct Compiled {
     pub places: Vec<u16>,
     /// When to compile it again, because the next rule expires: seconds since 1970 UTC.
     pub next_expiry: Option<u64>,
-    /// What was probably not meant.
-    pub warnings: Vec<Diagnostic>,
+    /// The time of compilation.
+    now: u64,
+    /// Warnings of sets that nothing uses.
+    unused: Vec<Diagnostic>,
 }
 
 impl Compiled {
@@ -41,6 +43,16 @@ impl Compiled {
     pub fn rule(&self, number: u16) -> Option<(u16, &Spanned<Rule>)> {
         let place = *self.places.get(usize::from(number))?;
         Some((place, self.file.rules.get(usize::from(place))?))
+    }
+
+    /// What was probably not meant, in the order of the lines. Looked for when asked: an installation does not wait for it.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<Diagnostic> {
+        let mut warnings = lints::expired(&self.file, self.now);
+        warnings.extend(self.unused.iter().cloned());
+        warnings.extend(lints::of_policy(&self.file, &self.policy, &self.places));
+        warnings.sort_by_key(|warning| warning.span.start);
+        warnings
     }
 }
 
@@ -66,12 +78,8 @@ pub fn compile_file(file: File, now: u64) -> Result<Compiled, Vec<Diagnostic>> {
     let unused = lowering.sets.unused(&file);
     let Lowering { policy, places, .. } = lowering;
     let program = assemble(&policy).map_err(|wrong| vec![Diagnostic::error(START, wrong.to_string())])?;
-    let mut warnings = lints::expired(&file, now);
-    warnings.extend(unused);
-    warnings.extend(lints::of_policy(&file, &policy, &places));
-    warnings.sort_by_key(|warning| warning.span.start);
     let next_expiry = file.rules.iter().filter_map(|rule| rule.expire).filter(|end| *end > now).min();
-    Ok(Compiled { policy, program, places, next_expiry, warnings, file })
+    Ok(Compiled { policy, program, places, next_expiry, now, unused, file })
 }
 
 /// The beginning of a text.

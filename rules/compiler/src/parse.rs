@@ -17,6 +17,7 @@ use crate::{
     diagnostic::Diagnostic,
     span::{Span, Spanned},
 };
+use fields::Fields;
 use line::Word;
 pub use line::{Kind, kind as line_kind};
 pub use packet::{SOURCE_PORT, parse_packet};
@@ -58,13 +59,14 @@ pub fn parse(text: &str) -> Result<File, Vec<Diagnostic>> {
         let message = format!("a rules file has at most {MAX_TEXT} bytes, this one has {}", text.len());
         return Err(vec![Diagnostic::error(Span { line: 1, start: 0, end: 0 }, message)]);
     }
+    let mut fields = Fields::new();
     for word in line::lines(text) {
         if problems.0.len() >= MAX_ERRORS {
             let message = format!("more than {MAX_ERRORS} errors: reading stops here");
             problems.0.push(Diagnostic::error(Span { end: word.span.start, ..word.span }, message));
             break;
         }
-        statement(word, &mut file, &mut problems);
+        statement(word, &mut fields, &mut file, &mut problems);
     }
     if problems.0.is_empty() { Ok(file) } else { Err(problems.0) }
 }
@@ -86,7 +88,7 @@ pub fn parse_rule(text: &str) -> Result<Rule, Vec<Diagnostic>> {
     }
 }
 
-fn statement(word: Word<'_>, file: &mut File, problems: &mut Problems) {
+fn statement<'t>(word: Word<'t>, fields: &mut Fields<'t>, file: &mut File, problems: &mut Problems) {
     let content = match line::content(word) {
         Ok(content) => content,
         Err(wrong) => return problems.add(wrong),
@@ -99,9 +101,10 @@ fn statement(word: Word<'_>, file: &mut File, problems: &mut Problems) {
             problems.add(Diagnostic::error(content.span, message).label("one too many"));
         }
         Kind::Rule => {
-            let rule =
-                fields::Fields::collect(content, problems).and_then(|fields| rule::rule(&fields, problems));
-            file.rules.extend(rule.map(|rule| Spanned::new(rule, content.span)));
+            if fields.collect(content, problems) {
+                let rule = rule::rule(fields, problems);
+                file.rules.extend(rule.map(|rule| Spanned::new(rule, content.span)));
+            }
         }
     }
 }

@@ -90,7 +90,7 @@ proptest! {
         text in file(), packets in prop::collection::vec(packet(), 1..200),
     ) {
         let compiled = compile(&text, NOW).unwrap();
-        let shadowed: Vec<u32> = compiled.warnings.iter()
+        let shadowed: Vec<u32> = compiled.warnings().iter()
             .filter(|warning| warning.message == "this rule can never match")
             .map(|warning| warning.span.line)
             .collect();

@@ -15,7 +15,7 @@ fn errors(text: &str) -> Vec<String> {
 
 fn warnings(text: &str) -> Vec<(u32, String)> {
     let line = |warning: Diagnostic| (warning.span.line, warning.message);
-    compiled(text).warnings.into_iter().map(line).collect()
+    compiled(text).warnings().into_iter().map(line).collect()
 }
 
 fn rule() -> Rule {

@@ -33,7 +33,7 @@ fn sources_give_what_is_written_beside_them() {
         let (ending, found) = match compile(&text, NOW) {
             Ok(compiled) => {
                 let listing = Listing::of(&compiled.program).expect("a program");
-                ("listing", format!("{listing}\n{}", shown(&compiled.warnings)))
+                ("listing", format!("{listing}\n{}", shown(&compiled.warnings())))
             }
             Err(errors) => ("err", shown(&errors)),
         };

@@ -78,7 +78,7 @@ fn check_one(place: &Place, what: &What, file: &str, text: &str) -> anyhow::Resu
             return Ok(false);
         }
     };
-    said::show(&compiled.warnings, file, text);
+    said::show(&compiled.warnings(), file, text);
     if let What::Domain(name) = what {
         let (refused, notes) = look_around(place, name, file, &compiled.policy);
         for note in notes {

@@ -37,7 +37,7 @@ fn printable_lines(text: &str) -> String {
 pub(super) fn compiles(file: &str, text: &str) -> bool {
     match rules_compiler::compile(text, now()) {
         Ok(compiled) => {
-            show(&compiled.warnings, file, text);
+            show(&compiled.warnings(), file, text);
             true
         }
         Err(diagnostics) => {

@@ -83,7 +83,28 @@ const SYNONYMS: [(&str, &str); 16] = [
 
 impl Key {
     fn of(text: &str) -> Option<Self> {
-        KEYS.iter().find(|(name, _)| *name == text).map(|(_, key)| *key)
+        Some(match text {
+            "action" => Key::Action,
+            "specialtarget" => Key::SpecialTarget,
+            "dsthost" => Key::DstHost,
+            "dst4" => Key::Dst4,
+            "dst6" => Key::Dst6,
+            "dstdomain" => Key::DstDomain,
+            "srcdomain" => Key::SrcDomain,
+            "srchost" => Key::SrcHost,
+            "proto" => Key::Proto,
+            "dstports" => Key::DstPorts,
+            "srcports" => Key::SrcPorts,
+            "icmptype" => Key::IcmpType,
+            "toport" => Key::ToPort,
+            "limit" => Key::Limit,
+            "burst" => Key::Burst,
+            "connlimit" => Key::ConnLimit,
+            "log" => Key::Log,
+            "expire" => Key::Expire,
+            "comment" => Key::Comment,
+            _ => return None,
+        })
     }
 
     pub(super) const fn name(self) -> &'static str {
@@ -109,14 +130,22 @@ pub(super) struct Fields<'t> {
 }
 
 impl<'t> Fields<'t> {
-    /// Sorts the words of a line; `None` when one of them has no place.
-    pub(super) fn collect(line: Word<'t>, problems: &mut Problems) -> Option<Self> {
-        let mut fields = Self { line, found: [None; KEYS.len()], without_host: false };
+    /// For the lines of a text, one after the other.
+    pub(super) const fn new() -> Self {
+        let span = Span { line: 0, start: 0, end: 0 };
+        Self { line: Word { text: "", span }, found: [None; KEYS.len()], without_host: false }
+    }
+
+    /// Sorts the words of a line; `false` when one of them has no place.
+    pub(super) fn collect(&mut self, line: Word<'t>, problems: &mut Problems) -> bool {
+        self.line = line;
+        self.without_host = false;
+        self.found.iter_mut().for_each(|field| *field = None);
         let errors = problems.0.len();
         let mut rest = line;
         while let Some(word) = rest.next_word() {
             let Some((name, value)) = word.split_once(b'=') else {
-                if let Err(wrong) = fields.positional(word) {
+                if let Err(wrong) = self.positional(word) {
                     problems.add(wrong);
                 }
                 continue;
@@ -134,11 +163,11 @@ impl<'t> Fields<'t> {
             } else {
                 (value, word.span)
             };
-            if let Err(wrong) = fields.put(key, Field { value, whole }) {
+            if let Err(wrong) = self.put(key, Field { value, whole }) {
                 problems.add(wrong);
             }
         }
-        (problems.0.len() == errors).then_some(fields)
+        problems.0.len() == errors
     }
 
     /// What the rule says of `key`.

@@ -105,8 +105,9 @@ pub(super) fn content(line: Word<'_>) -> Result<Word<'_>, Wrong> {
         let help = "a long set can be made of several: set all = @first, @second";
         return Err(line.slice(0, 1).error(message).help(help));
     }
-    let plain = |byte: u8| byte.is_ascii_graphic() || byte == b' ' || byte == b'\t';
-    let clean = line.text.bytes().position(|byte| byte == b'#' || !plain(byte));
+    // Printable and no `#`.
+    let plain = |byte: u8| matches!(byte, b' '..=b'"' | b'$'..=b'~' | b'\t');
+    let clean = line.text.bytes().position(|byte| !plain(byte));
     let Some(place) = clean else { return Ok(line) };
     let hash = line.text.bytes().position(|byte| byte == b'#').unwrap_or(line.text.len());
     if place < hash {

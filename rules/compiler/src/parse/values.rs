@@ -52,8 +52,9 @@ pub(super) fn action(word: Word<'_>) -> Result<Action, Wrong> {
 
 /// Whether a word is meant as a protocol.
 pub(super) fn is_protocol(text: &str) -> bool {
-    let first = text.split(',').next().unwrap_or_default();
-    matches!(first, "tcp" | "udp" | "icmp" | "icmpv6" | "icmp6" | "ipv6-icmp")
+    let words = ["tcp", "udp", "icmpv6", "icmp6", "icmp", "ipv6-icmp"];
+    let ends = |rest: &str| rest.is_empty() || rest.starts_with(',');
+    words.iter().any(|word| text.strip_prefix(word).is_some_and(ends))
 }
 
 /// A list of protocols.
