@@ -4,12 +4,12 @@
 //! packet passes; those without packets are found by a look at every flow, some per round of the loop. So no packet
 //! is ever judged by two programs, and none by an old one.
 //!
-//! Generations may wrap around: between two changes of the same client's rules every flow is looked at, therefore no
-//! flow is ever more changes behind than there are clients.
+//! Generations may wrap around: after some changes, and between two of the same client's rules, every flow is looked at
+//! first, so that no flow is ever many changes behind.
 
 use crate::{
     decide::Translate,
-    flows::{Flow, NO_RULE, PORTS, UPLINK, tcp::Direction},
+    flows::{Flow, NO_RULE, UPLINK, tcp::Direction},
     policy::{
         Connection, Far, Occasion,
         assembly::{NO_MEMORY, Refused},
@@ -26,7 +26,9 @@ use rules_program::{
 
 /// Flows of each family that are looked at per round.
 const BUDGET: u32 = 128;
-const _: () = assert!(PORTS < u16::MAX as usize / 2);
+/// Changes of rules that a flow may be behind.
+const CHANGES: u16 = 64;
+const _: () = assert!(CHANGES < u16::MAX / 2);
 
 /// How far the look at every flow has come.
 #[derive(Clone, Copy, Debug, Default)]
@@ -43,7 +45,7 @@ impl Core {
     pub fn install(&mut self, link: u8, number: u32, program: Program) -> Result<(), Refused> {
         let rounds = self.v4.flows.capacity().max(self.v6.flows.capacity()) / BUDGET + 1;
         for _ in 0..rounds {
-            if self.common.policy.is_settled(link) {
+            if self.common.policy.is_settled(link) && self.common.changes < CHANGES {
                 break;
             }
             self.sweep();
@@ -52,6 +54,7 @@ impl Core {
         let prepared = common.policy.prepare(link, number, program)?;
         common.names.set_program(link, prepared.program().names()).map_err(|_| NO_MEMORY)?;
         common.generation = common.generation.wrapping_add(1);
+        common.changes = common.changes.saturating_add(1);
         common.policy.install(link, prepared, common.generation, &common.clients);
         self.v4.begin_sweep();
         self.v6.begin_sweep();
@@ -67,6 +70,7 @@ impl Core {
         let done = sweep::<Ipv6Addr>(&mut self.v6, &mut self.common) & done;
         if done {
             self.common.policy.settle();
+            self.common.changes = 0;
         }
         done
     }

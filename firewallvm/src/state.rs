@@ -67,6 +67,8 @@ pub struct Common {
     pub policy: Policy,
     /// Counts changes of any client's rules: a flow judged in another generation is judged again.
     pub generation: u16,
+    /// Generations that began since every flow was of the last one.
+    pub changes: u16,
     /// What clients were told about the names in their rules.
     pub names: Names,
     /// Resets that are to be sent.
@@ -123,6 +125,7 @@ impl Core {
                 uplink: Uplink::default(),
                 policy: Policy::new().ok_or(SetupError::OutOfMemory)?,
                 generation: 0,
+                changes: 0,
                 resets: Resets::new().ok_or(SetupError::OutOfMemory)?,
                 names: Names::new(&mut random),
                 random,

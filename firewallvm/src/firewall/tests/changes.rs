@@ -177,6 +177,13 @@ fn generations_wrap_around() {
     w.out(0, &to_server(false, 0).udp(mac(0), (1, 9), b""));
     w.dropped(1, &to_server(false, 1).udp(mac(1), (1, 9), b""));
     assert_eq!(flows4(&w).len(), 1);
+    // However clients and rules come and go.
+    for number in 0..300 {
+        w.fw.core.common.policy.forget(3);
+        w.fw.core.install(3, number, program(Action::Accept)).unwrap();
+        let behind = |flow: &Flow<_>| w.fw.core().common.generation.wrapping_sub(flow.generation);
+        assert!(flows4(&w).iter().all(|flow| behind(flow) <= 64));
+    }
 }
 
 /// Accepts what goes to the odd or to the even ports below 64, and rejects or drops the rest.
