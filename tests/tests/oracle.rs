@@ -9,6 +9,7 @@ mod oracle {
     pub(crate) mod engine;
     pub(crate) mod forwards;
     pub(crate) mod known;
+    pub(crate) mod names;
     pub(crate) mod namespace;
     pub(crate) mod odd;
     pub(crate) mod outcome;
@@ -19,7 +20,7 @@ mod oracle {
     pub(crate) mod wire;
 }
 
-use oracle::{domains, forwards, known, namespace, rounds};
+use oracle::{domains, forwards, known, names, namespace, rounds};
 
 #[test]
 fn linux_and_the_engine_agree() {
@@ -39,6 +40,11 @@ fn domains_reach_each_other_where_both_say_so() {
 #[test]
 fn forwarded_ports_lead_to_the_same_place() {
     namespace::inside("forwarded_ports_lead_to_the_same_place", forwards::agree);
+}
+
+#[test]
+fn names_mean_the_addresses_that_were_told() {
+    namespace::inside("names_mean_the_addresses_that_were_told", names::agree);
 }
 
 #[test]

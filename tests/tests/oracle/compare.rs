@@ -81,7 +81,8 @@ impl Bench {
         judged.collect()
     }
 
-    fn through_linux(&self, case: &Case) -> Outcome {
+    /// What becomes of a case in Linux.
+    pub(crate) fn through_linux(&self, case: &Case) -> Outcome {
         self.router.uplink.drain();
         self.router.client.drain();
         case.frames.iter().for_each(|frame| self.router.client.send(frame));

@@ -15,6 +15,8 @@ use std::{collections::HashMap, net::IpAddr};
 pub(crate) struct Reference {
     program: Program,
     tally: Tally,
+    /// Addresses with the number of a name that they have.
+    pins: Vec<(IpAddr, u16)>,
 }
 
 /// Limits, where nothing is earned back and no connection ends.
@@ -46,7 +48,12 @@ impl Gate for Tally {
 impl Reference {
     pub(crate) fn new(policy: &Policy) -> Self {
         let bytes = rules_program::assemble(policy).unwrap();
-        Self { program: Program::load(&bytes).unwrap(), tally: Tally::of(policy) }
+        Self { program: Program::load(&bytes).unwrap(), tally: Tally::of(policy), pins: Vec::new() }
+    }
+
+    /// From now on this address is one of this name's.
+    pub(crate) fn pin(&mut self, address: IpAddr, name: u16) {
+        self.pins.push((address, name));
     }
 
     /// What becomes of an ordinary first packet to the network.
@@ -90,7 +97,9 @@ impl Reference {
         peer: Peer,
         (remote, transport): (IpAddr, Transport),
     ) -> Action {
-        let question = Question { direction, peer, remote, names: &[], transport };
+        let names = self.pins.iter().filter(|(pinned, _)| *pinned == remote).map(|(_, name)| *name);
+        let names: Vec<_> = names.collect();
+        let question = Question { direction, peer, remote, names: &names, transport };
         self.program.judge(&question, &mut self.tally).action
     }
 }
