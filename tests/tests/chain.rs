@@ -7,11 +7,12 @@ mod chain {
     pub(crate) mod load;
     pub(crate) mod online;
     pub(crate) mod restarts;
+    pub(crate) mod rules;
     pub(crate) mod system;
 }
 
 use chain::system::Chain;
-use chain::{cable, isolation, load, online, restarts};
+use chain::{cable, isolation, load, online, restarts, rules};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 use tests::lab::Stage;
@@ -27,6 +28,9 @@ const STEPS: &[Step] = &[
     ("dom0 has no interface but lo", online::dom0_is_offline),
     ("nobody gets in from outside", isolation::outsiders_get_nothing),
     ("AppVMs do not reach each other", isolation::appvms_do_not_reach_each_other),
+    ("a rule cuts an established transfer at once", rules::rule_cuts_a_transfer),
+    ("a forwarded port reaches the AppVM", rules::forwarded_port_reaches_the_appvm),
+    ("domains meet only when both say so", rules::domains_meet_when_both_say_so),
     ("packets cost no exits, bells are saved", load::packets_cost_no_exits),
     ("a connection outlives netvm", restarts::connection_outlives_netvm),
     ("clients outlive firewallvm", restarts::clients_outlive_firewallvm),

@@ -1,4 +1,5 @@
-//! A web server of one page on this machine's loopback: the outside world of the lab.
+//! A web server of one page, and of one download that takes long, on this machine's loopback: the outside world of the
+//! lab.
 
 use anyhow::{Context, Result};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -6,7 +7,16 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-/// Serves one page until the process ends.
+/// What a download that takes long is asked for by.
+pub(crate) const LONG: &str = "long";
+/// Bytes of it between two pauses.
+const DRIP: [u8; 4096] = [b'.'; 4096];
+/// A pause of it.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Pieces of it: more than any demo waits for.
+const PIECES: usize = 36_000;
+
+/// Serves until the process ends.
 pub(crate) struct Page {
     /// Where it listens; seen from the lab, the same port of 10.0.2.2.
     pub(crate) address: SocketAddr,
@@ -46,16 +56,30 @@ fn ticket() -> Result<String> {
 
 fn respond(mut stream: TcpStream, page: &str) {
     let _ = stream.set_read_timeout(Some(Duration::from_secs(30)));
-    let request = BufReader::new((&stream).take(16 * 1024));
-    // The head ends with an empty line; what it asks for does not matter.
-    let ended = request.lines().map_while(Result::ok).any(|line| line.is_empty());
-    if ended {
+    let mut request = BufReader::new((&stream).take(16 * 1024)).lines().map_while(Result::ok);
+    let path = request.next().unwrap_or_default().split(' ').nth(1).unwrap_or_default().to_owned();
+    // The head ends with an empty line.
+    let ended = request.any(|line| line.is_empty());
+    if ended && path.trim_start_matches('/') == LONG {
+        // Whoever goes away has had enough.
+        let _ = drip(&mut stream);
+    } else if ended {
         let head = format!(
             "HTTP/1.0 200 OK\r\nContent-Type: text/html\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
             page.len()
         );
         let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(page.as_bytes()));
     }
+}
+
+fn drip(stream: &mut TcpStream) -> std::io::Result<()> {
+    let length = PIECES * DRIP.len();
+    write!(stream, "HTTP/1.0 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n")?;
+    for _ in 0..PIECES {
+        stream.write_all(&DRIP)?;
+        thread::sleep(PAUSE);
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -72,5 +96,15 @@ mod tests {
         assert!(answer.starts_with("HTTP/1.0 200"));
         assert_eq!(answer.split_once("\r\n\r\n").unwrap().1, page.content);
         assert_ne!(Page::serve().unwrap().content, page.content);
+    }
+
+    #[test]
+    fn long_download_goes_on() {
+        let page = Page::serve().unwrap();
+        let mut stream = TcpStream::connect(page.address).unwrap();
+        stream.write_all(format!("GET /{LONG} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).unwrap();
+        let mut some = vec![0; 3 * DRIP.len()];
+        stream.read_exact(&mut some).unwrap();
+        assert!(some.starts_with(b"HTTP/1.0 200") && some.ends_with(b"...."));
     }
 }

@@ -4,17 +4,22 @@ use super::{NIC_MAC, Wishes};
 use pnet_packet::ethernet::{EtherTypes, MutableEthernetPacket};
 use pnet_packet::ip::{IpNextHeaderProtocol, IpNextHeaderProtocols};
 use pnet_packet::{ipv4, tcp, udp};
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 
 /// The station's hardware address; it begins as those of the outer network do.
 pub const MAC: [u8; 6] = [0x52, 0x55, 0x0a, 0x00, 0x02, 0x4d];
 /// Its address on the outer network's segment.
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 77);
 
+/// The uplink's port that can be reached from this machine.
+pub const ENTRANCE: u16 = 8022;
+
 /// The station's end of the cable.
 pub struct Station {
     socket: UdpSocket,
     machine: u16,
+    /// This machine's port whose connections the outer network's router opens to [`ENTRANCE`] of the uplink.
+    pub entrance: u16,
 }
 
 impl Station {
@@ -27,7 +32,8 @@ impl Station {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         // QEMU binds the other port itself; it is free now.
         let machine = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-        Self { socket, machine }
+        let entrance = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        Self { socket, machine, entrance }
     }
 
     /// Asks for a cable with three ends: the network card, QEMU's user network, this station.
@@ -37,10 +43,11 @@ impl Station {
     #[must_use]
     pub fn plug(&self, wishes: Wishes) -> Wishes {
         let (ours, machine) = (self.socket.local_addr().unwrap().port(), self.machine);
+        let user = format!("user,id=outside,hostfwd=tcp:127.0.0.1:{}-:{ENTRANCE}", self.entrance);
         let socket = format!("socket,id=station,udp=127.0.0.1:{ours},localaddr=127.0.0.1:{machine}");
         wishes.with("--net", "hubport,hubid=0").qemu(&[
             "-netdev",
-            "user,id=outside",
+            &user,
             "-netdev",
             "hubport,id=outside-end,hubid=0,netdev=outside",
             "-netdev",
