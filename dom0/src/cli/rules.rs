@@ -20,6 +20,7 @@ use anyhow::Context;
 use clap::Subcommand;
 use rules_compiler::edit as change;
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -102,6 +103,23 @@ pub(super) enum Rules {
         #[arg(long)]
         json: bool,
     },
+    /// Replace a domain's rules by those of another firewall
+    Import {
+        /// The domain
+        domain: Name,
+        /// A firewall.xml of Qubes OS
+        #[arg(long, value_name = "FILE", required_unless_present = "nft", conflicts_with = "nft")]
+        qubes: Option<PathBuf>,
+        /// A ruleset of nftables, as `nft -j list ruleset` prints it
+        #[arg(long, value_name = "FILE")]
+        nft: Option<PathBuf>,
+        /// Print the rules instead of installing them
+        #[arg(long)]
+        dry_run: bool,
+        /// Install even though something cannot be said in this language
+        #[arg(long)]
+        partial: bool,
+    },
     /// Print a domain's rules for other programs
     Export {
         /// The domain
@@ -144,6 +162,15 @@ pub(super) fn act(place: &Place, command: Rules) -> anyhow::Result<ExitCode> {
             log::log(place, &domain, follow.then_some(super::logs::Follow), lines, super::show::form(json))?;
         }
         Rules::Counters { domain, json } => log::counters(place, &domain, super::show::form(json))?,
+        Rules::Import { domain, qubes, nft, dry_run, partial } => {
+            let source = match (qubes, nft) {
+                (Some(file), _) => exchange::Source::Qubes(file),
+                (None, Some(file)) => exchange::Source::Nft(file),
+                (None, None) => anyhow::bail!("name a file with --qubes or --nft"),
+            };
+            let wish = exchange::Wish { dry_run, partial };
+            return exchange::import(place, &domain, &source, wish);
+        }
         Rules::Export { domain, nft, interface, json, .. } => {
             let target = match (nft, json) {
                 (true, _) => exchange::Target::Nft { interface },

@@ -164,11 +164,13 @@ fn accused_link_is_plumbed_anew() {
 fn users_keep_a_domain_up_unless_forced() {
     let machine = Machine::with_chain();
     machine.ask(up(&["work"])).unwrap();
+    machine.log_has("work", "got on Vif(0): greetings from fw");
     let problem = machine.ask(down(&["fw"], Users::Refuse)).unwrap_err();
     assert!(problem.contains("fw: work would lose the network") && problem.contains("--force"), "{problem}");
     machine.ask(down(&["work"], Users::Refuse)).unwrap();
     machine.log_has("fw", "dom0 says ForgetClient { port: 3 }");
     machine.ask(up(&["work"])).unwrap();
+    machine.log_has_times("work", "got on Vif(0): greetings from fw", 2);
     machine.ask(down(&["fw"], Users::LeaveOffline)).unwrap();
     assert_eq!((machine.phase("fw"), machine.phase("work")), (Phase::Stopped, Phase::Running));
     machine.log_has("work", "detached Vif(0)");

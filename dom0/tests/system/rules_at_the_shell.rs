@@ -264,3 +264,46 @@ fn rules_are_exported() {
         serde_json::from_str(&daemon.says(&["rules", "export", "work", "--json"])).unwrap();
     assert_eq!(json["rules"][0]["line"], 2);
 }
+
+#[test]
+fn rules_of_qubes_are_imported() {
+    let daemon = Daemon::start();
+    daemon.says(&["up", "work"]);
+    let xml = daemon.directory.path().join("firewall.xml");
+    let write = |rules: &str| {
+        std::fs::write(&xml, format!("<firewall version=\"2\"><rules>{rules}</rules></firewall>"))
+    };
+    let rule = |properties: &[(&str, &str)]| {
+        let properties: String =
+            properties.iter().map(|(k, v)| format!("<property name=\"{k}\">{v}</property>")).collect();
+        format!("<rule><properties>{properties}</properties></rule>")
+    };
+    let good = rule(&[("action", "accept"), ("specialtarget", "dns")])
+        + &rule(&[("action", "drop"), ("proto", "tcp"), ("dstports", "25-25"), ("comment", "no mail")]);
+    write(&good).unwrap();
+    let import = |more: &[&str]| {
+        let mut arguments = vec!["rules", "import", "work", "--qubes", xml.to_str().unwrap()];
+        arguments.extend(more);
+        daemon.run(&arguments)
+    };
+    let dry = import(&["--dry-run"]);
+    assert!(dry.status.success(), "{}", text(&dry.stderr));
+    assert!(text(&dry.stdout).contains("specialtarget=dns"), "{}", text(&dry.stdout));
+    assert!(!daemon.directory.path().join("rules/work.rules").exists());
+    let done = import(&[]);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    assert!(
+        daemon.rules().contains("action=drop proto=tcp dstports=25 comment=no mail"),
+        "{}",
+        daemon.rules()
+    );
+    let before = daemon.rules();
+    write(&(good + &rule(&[("action", "accept"), ("dpi", "strange")]))).unwrap();
+    let partial = import(&[]);
+    assert_eq!(partial.status.code(), Some(1));
+    assert!(text(&partial.stderr).contains("--partial"), "{}", text(&partial.stderr));
+    assert_eq!(daemon.rules(), before);
+    assert!(import(&["--partial"]).status.success());
+    std::fs::write(&xml, "not XML").unwrap();
+    assert!(text(&import(&[]).stderr).contains("cannot be imported"));
+}

@@ -7,11 +7,30 @@ use crate::plan::{self, Numbering, address};
 use crate::problem::Problem;
 use crate::rules::now;
 use crate::settings::Settings;
+use rules_compiler::import::Became;
 use rules_compiler::nft::export;
 use rules_compiler::packet::{NAME_SERVER_V6, NAME_SERVERS_V4};
 use std::io::Write;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+/// What is imported.
+pub(super) enum Source {
+    /// A firewall.xml.
+    Qubes(PathBuf),
+    /// A ruleset as JSON.
+    Nft(PathBuf),
+}
+
+/// How an import is meant.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wish {
+    /// Only show it.
+    pub(super) dry_run: bool,
+    /// Also when something is lost.
+    pub(super) partial: bool,
+}
 
 /// What is exported.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +44,48 @@ pub(super) enum Target {
     Text,
     /// JSON of our own.
     Json,
+}
+
+/// Replaces a domain's rules by imported ones, and tells what could not be said in them.
+pub(super) fn import(place: &Place, domain: &Name, source: &Source, wish: Wish) -> anyhow::Result<ExitCode> {
+    let (path, imported) = match source {
+        Source::Qubes(path) => (path, rules_compiler::import_qubes_xml(&input(path)?)),
+        Source::Nft(path) => (path, rules_compiler::import_nft_json(&input(path)?)),
+    };
+    let file = path.display().to_string();
+    let imported = imported.map_err(|e| {
+        Problem::new(
+            &file,
+            format!("cannot be imported: {e}"),
+            "name a file of the kind that the option says",
+        )
+    })?;
+    for unsaid in &imported.unsaid {
+        eprintln!("{}", crate::console::printable(&format!("{file}: {unsaid}")));
+    }
+    let text = imported.file.to_string();
+    if wish.dry_run {
+        write!(std::io::stdout(), "{text}")?;
+    }
+    let lost = imported.unsaid.iter().filter(|unsaid| unsaid.became != Became::Similar).count();
+    if lost > 0 && !wish.partial {
+        let why = format!("{lost} of its rules cannot be said as they are, so nothing was installed");
+        let remedy =
+            "look at it with --dry-run; --partial installs what can be said, which lets nothing more pass";
+        return Err(Problem::new(file, why, remedy).into());
+    }
+    if wish.dry_run {
+        let compiles = said::compiles("the imported rules", &text);
+        return Ok(if compiles { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    super::change(place, domain, |_| Ok(Some(text.clone())))
+}
+
+fn input(path: &Path) -> anyhow::Result<String> {
+    if path.as_os_str() == "-" {
+        return check::read("standard input", Ok(std::io::stdin()));
+    }
+    check::read(&path.display().to_string(), std::fs::File::open(path))
 }
 
 /// Prints a domain's rules for other programs.
