@@ -1,8 +1,8 @@
 //! Chooses the port that a connection has on the uplink.
 //!
 //! A port may serve several connections as long as their remote ends differ, so ports run out per remote end only.
-//! The choice takes a bounded number of steps however full the table is: a few random ports are tried, and where most
-//! are taken, the table knows which are free (`flows::crowd`). UDP tries first the port that a secret function of the
+//! The choice takes a bounded number of steps however full the table is: where many are taken the table knows which are
+//! free (`flows::crowd`), elsewhere random ones are tried. UDP tries first the port that a secret function of the
 //! client's socket gives, so that one socket keeps one port (RFC 4787 REQ-1) that nobody can guess; TCP and echoes get
 //! a fresh random one (RFC 6056).
 
@@ -14,11 +14,9 @@ use crate::{
     verdict::DropReason,
 };
 
-/// Ports tried before the table is asked which are free: at 25 % occupancy, when it begins to find out, one connection
-/// in 250 finds none.
-const TRIES: u64 = 4;
-/// Ports tried when the table does not know: only before it had time to find out.
-const MORE_TRIES: u64 = 12;
+/// Ports tried when the table does not know which are free. It begins to find out at 25 % occupancy and is done before
+/// 40 %, where one connection in a million would find none.
+const TRIES: u64 = 16;
 /// Picks of a free port that are given up because it is forwarded.
 const PICKS: u64 = 8;
 
@@ -41,8 +39,10 @@ pub fn choose<A: Address>(
         let free = common.policy.forwards.client(protocol, nat_port).is_none();
         (free && family.flows.find(&far(nat_port)).is_none()).then_some(nat_port)
     };
-    if let Some(found) = (0..TRIES).find_map(|number| attempt(family, common, number)) {
-        return Ok(found);
+    // UDP would rather have its own port.
+    let own = if protocol == packet::ipv4::UDP { attempt(family, common, 0) } else { None };
+    if let Some(own) = own {
+        return Ok(own);
     }
     for _ in 0..PICKS {
         match family.flows.free_port(&far(0), common.random.next_u64()) {
@@ -52,8 +52,7 @@ pub fn choose<A: Address>(
             Free::Unknown => break,
         }
     }
-    let more = (TRIES..TRIES + MORE_TRIES).find_map(|number| attempt(family, common, number));
-    more.ok_or(DropReason::PortsExhausted)
+    (1..=TRIES).find_map(|number| attempt(family, common, number)).ok_or(DropReason::PortsExhausted)
 }
 
 /// Maps a random number to the range of ports, evenly.

@@ -2,6 +2,7 @@
 
 mod fuzz;
 mod inside;
+mod instructions;
 mod lint;
 mod programs;
 mod stubborn;
@@ -33,14 +34,17 @@ pub(crate) enum Part {
     Suites,
     /// Some seconds of each fuzz target.
     Fuzz,
+    /// Instruction counts against their limits.
+    Instructions,
 }
 
-const ALL: [Part; 9] = [
+const ALL: [Part; 10] = [
     Part::Lint,
     Part::Images,
     Part::Unit,
     Part::Loom,
     Part::Suites,
+    Part::Instructions,
     Part::Fuzz,
     Part::Lab,
     Part::Chain,
@@ -88,6 +92,7 @@ fn run_part(part: Part) -> Result<Tally> {
         Part::Demo => demo(),
         Part::Suites => suites(),
         Part::Fuzz => fuzz::run(),
+        Part::Instructions => instructions::run(),
     }
 }
 

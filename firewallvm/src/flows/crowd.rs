@@ -18,15 +18,16 @@ pub const PORTS: usize = 65_536 - FIRST as usize;
 const CROWDED: u32 = 16_384;
 /// Ports that are looked at whenever a connection to a crowded end is opened.
 const STEP: usize = 8;
-/// Words of a bitmap: 64 × 64 ports are a word of the summary.
+/// Words of a bitmap. Free ports are counted for every eight words, and for every eight of those.
 const WORDS: usize = PORTS / 64;
-const SUMMARY: usize = WORDS.div_ceil(64);
+const PARTS: usize = WORDS / 8;
+const BLOCKS: usize = PARTS.div_ceil(8);
 /// Cells in which connections are counted, by the hash of their remote end.
 const CELLS: usize = 1 << 14;
 /// A cell that has no map.
 const NO_MAP: u16 = u16::MAX;
 
-const _: () = assert!(PORTS.is_multiple_of(64));
+const _: () = assert!(PORTS.is_multiple_of(64) && WORDS.is_multiple_of(8));
 
 /// A remote end: everything of a far key but our port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,10 +51,9 @@ struct Map<A> {
     /// Ports below this one were looked at; of the others nothing is known.
     known: usize,
     free: [u64; WORDS],
-    /// Which words of `free` are not 0.
-    some: [u64; SUMMARY],
-    /// How many ports are free among those of a word of the summary.
-    left: [u16; SUMMARY],
+    /// How many are free in each part, and in each block of parts.
+    parts: [u16; PARTS],
+    blocks: [u16; BLOCKS],
 }
 
 /// What is known about crowded ends.
@@ -78,53 +78,55 @@ pub enum Free {
 
 impl<A: Address> Map<A> {
     const fn new() -> Self {
-        Self { end: None, known: 0, free: [0; WORDS], some: [0; SUMMARY], left: [0; SUMMARY] }
+        Self { end: None, known: 0, free: [0; WORDS], parts: [0; PARTS], blocks: [0; BLOCKS] }
     }
 
     /// Notes whether a port, by its place in the range, is free.
     fn set(&mut self, place: usize, free: bool) {
-        let (word, block) = (place / 64, place / 64 / 64);
-        let (Some(ports), Some(some), Some(left)) =
-            (self.free.get_mut(word), self.some.get_mut(block), self.left.get_mut(block))
+        let word = place / 64;
+        let (Some(ports), Some(part), Some(block)) =
+            (self.free.get_mut(word), self.parts.get_mut(word / 8), self.blocks.get_mut(word / 64))
         else {
             return;
         };
-        let (bit, word_bit) = (1 << (place % 64), 1 << (word % 64));
+        let bit = 1 << (place % 64);
         match (free, *ports & bit != 0) {
-            (true, false) => *left += 1,
-            (false, true) => *left -= 1,
+            (true, false) => (*part, *block) = (*part + 1, *block + 1),
+            (false, true) => (*part, *block) = (*part - 1, *block - 1),
             _ => return,
         }
         *ports ^= bit;
-        *some = if *ports == 0 { *some & !word_bit } else { *some | word_bit };
     }
 
-    /// A free port's place; each is as likely as the others. Looks at the counts of all blocks, then at the words of
-    /// one, then at the bits of one: 16, 64 and 64 at most.
+    /// A free port's place; each is as likely as the others. Goes through the counts of all blocks, of the parts of
+    /// one, of the words of one and of the bits of one: 16, 8, 8 and 64 steps at most.
     fn pick(&self, random: u64) -> Option<usize> {
-        let total: usize = self.left.iter().map(|left| usize::from(*left)).sum();
-        let mut skip = scale(random, total);
-        let block = self.left.iter().position(|left| {
-            let here = skip < usize::from(*left);
-            skip -= if here { 0 } else { usize::from(*left) };
-            here
-        })?;
-        let mut words = *self.some.get(block)?;
-        while words != 0 {
-            let word = block * 64 + words.trailing_zeros() as usize;
-            let mut free = *self.free.get(word)?;
-            let ports = free.count_ones() as usize;
-            if skip < ports {
-                for _ in 0..skip {
-                    free &= free - 1;
-                }
-                return Some(word * 64 + free.trailing_zeros() as usize);
-            }
-            skip -= ports;
-            words &= words - 1;
+        let total: usize = self.blocks.iter().map(|block| usize::from(*block)).sum();
+        let skip = scale(random, total);
+        let (block, skip) = find(self.blocks.iter().map(|block| usize::from(*block)), skip)?;
+        let parts = self.parts.get(block * 8..)?;
+        let (part, skip) = find(parts.iter().take(8).map(|part| usize::from(*part)), skip)?;
+        let part = block * 8 + part;
+        let words = self.free.get(part * 8..)?;
+        let (word, skip) = find(words.iter().take(8).map(|word| word.count_ones() as usize), skip)?;
+        let word = part * 8 + word;
+        let mut free = *self.free.get(word)?;
+        for _ in 0..skip {
+            free &= free - 1;
         }
-        None
+        Some(word * 64 + free.trailing_zeros() as usize)
     }
+}
+
+/// The place among `counts` in which the element after `skip` others is, and how many of that place come before it.
+fn find(counts: impl Iterator<Item = usize>, mut skip: usize) -> Option<(usize, usize)> {
+    for (place, count) in counts.enumerate() {
+        if skip < count {
+            return Some((place, skip));
+        }
+        skip -= count;
+    }
+    None
 }
 
 /// Maps the upper half of a random number evenly to `0..count`.
@@ -206,8 +208,8 @@ impl<A: Address> Crowds<A> {
         let Some(map) = self.maps.get_mut(usize::from(number)) else { return };
         (map.end, map.known) = (Some(end), 0);
         map.free.fill(0);
-        map.some.fill(0);
-        map.left.fill(0);
+        map.parts.fill(0);
+        map.blocks.fill(0);
         if let Some(cell) = self.cell(hash) {
             cell.map = number;
         }
@@ -252,9 +254,10 @@ impl<A: Address> Crowds<A> {
     pub(super) fn pick(&mut self, key: &Key<A>, hash: u64, random: u64) -> Free {
         let Some(map) = end(key).and_then(|end| self.map(&end, hash)) else { return Free::Unknown };
         match map.pick(random) {
+            // Before all are known, only some could be picked: too few to be hard to guess.
+            _ if map.known < PORTS => Free::Unknown,
             Some(place) => Free::Port(port(place)),
-            None if map.known == PORTS => Free::Nothing,
-            None => Free::Unknown,
+            None => Free::Nothing,
         }
     }
 

@@ -193,12 +193,16 @@ impl Index {
     /// Adds a flow; `false` when there is no place for it.
     pub(super) fn insert(&mut self, hash: u64, flow: u32) -> bool {
         let (tag, first) = (tag(hash), self.first_place(hash));
+        let a = self.buckets.get(first).map_or(0, Bucket::room);
+        if a > SPARE {
+            return self.buckets.get_mut(first).is_some_and(|bucket| bucket.put(tag, flow));
+        }
         let second = self.other_place(first, tag);
-        let [a, b] = [first, second].map(|place| self.buckets.get(place).map_or(0, Bucket::room));
+        let b = self.buckets.get(second).map_or(0, Bucket::room);
         if a == 0 && b == 0 && !self.make_room(first) && !self.make_room(second) {
             return false;
         }
-        for place in if a > SPARE || a >= b { [first, second] } else { [second, first] } {
+        for place in if a >= b { [first, second] } else { [second, first] } {
             if self.buckets.get_mut(place).is_some_and(|bucket| bucket.put(tag, flow)) {
                 return true;
             }

@@ -63,8 +63,11 @@ fn knows_exactly_which_ports_are_free() {
             let known = map.free[place / 64] >> (place % 64) & 1 == 1;
             assert_eq!(known, table.find(&far(port(place))).is_none(), "{place}");
         }
-        for (number, word) in map.free.iter().enumerate() {
-            assert_eq!(map.some[number / 64] >> (number % 64) & 1 == 1, *word != 0);
+        for (part, words) in map.parts.iter().zip(map.free.chunks(8)) {
+            assert_eq!(u32::from(*part), words.iter().map(|word| word.count_ones()).sum());
+        }
+        for (block, parts) in map.blocks.iter().zip(map.parts.chunks(8)) {
+            assert_eq!(*block, parts.iter().sum());
         }
         let found = table.free_port(&far(0), random.next_u64());
         match found {
