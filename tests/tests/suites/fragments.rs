@@ -66,6 +66,36 @@ const CASES: &[Case] = &[
     ("mf0short", 24, &[(16, LAST, Until(32)), (8, LAST, Other(16)), (0, MORE, Until(16))], false),
     ("mf1end", 16, &[(16, LAST, Until(24)), (8, MORE, Other(16)), (0, MORE, Until(16))], false),
     ("more behind the last", 16, &[(0, MORE, Until(16)), (16, LAST, Until(24)), (24, MORE, Other(8))], true),
+    // FreeBSD's frag-adjhole, frag-overindex and frag-overreplace; the last two around byte 4096, where pf has an index.
+    (
+        "adjhole",
+        32,
+        &[(0, MORE, Until(16)), (16, MORE, Until(32)), (8, MORE, Until(24)), (32, LAST, Until(40))],
+        false,
+    ),
+    (
+        "overindex",
+        5112,
+        &[
+            (0, MORE, Until(2048)),
+            (2048, MORE, Until(4096)),
+            (4088, MORE, Other(16)),
+            (4104, LAST, Until(5120)),
+        ],
+        false,
+    ),
+    (
+        "overreplace",
+        5112,
+        &[
+            (0, MORE, Until(2048)),
+            (2048, MORE, Until(3072)),
+            (4088, MORE, Other(16)),
+            (3072, MORE, Until(4096)),
+            (4096, LAST, Until(5120)),
+        ],
+        false,
+    ),
     ("zerofirst", 16, &[(0, MORE, Other(0)), (0, MORE, Until(16)), (16, LAST, Until(24))], true),
     ("zerosecond", 16, &[(0, MORE, Until(16)), (0, MORE, Other(0)), (16, LAST, Until(24))], true),
     ("zero last", 16, &[(0, MORE, Until(24)), (24, LAST, Other(0))], false),
@@ -92,7 +122,7 @@ fn identifier(world: &mut World, path: Path) -> u16 {
 }
 
 fn payload(len: usize) -> Vec<u8> {
-    (b'A'..).take(len).collect()
+    (b'A'..=b'Z').cycle().take(len).collect()
 }
 
 #[test]
@@ -352,18 +382,25 @@ fn nothing_that_belongs_before_a_fragment_header_follows_it() {
     }
 }
 
-/// RFC 7112: who sends a first piece without the whole chain hides something; here nothing can be hidden, as the
-/// datagram is judged whole and leaves with its chain in its first piece.
+/// RFC 7112 §5: a first piece without the whole chain, transport header included, hides something.
 #[test]
-fn a_chain_that_is_cut_leaves_in_one_piece() {
+fn the_first_piece_holds_the_whole_chain() {
     let [_, path] = ways_out(0);
     let options = options_header(58, &[1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 6, 0, 0, 0, 0, 0, 0]);
     let whole = [&options[..], &path.ping(0, 9, &payload(16))].concat();
-    let mut world = World::new();
-    world.client_sends(0, &path.fragment(60, 4, (0, MORE, &whole[..8]))).assert_absorbed();
-    let seen = world.client_sends(0, &path.fragment(60, 4, (8, LAST, &whole[8..])));
-    assert_eq!(seen.net.len(), 1);
-    assert_eq!(seen.net[0].len(), 14 + 40 + whole.len());
+    // The options are cut; the echo's header is missing; nothing is.
+    for (at, passes) in [(8, false), (options.len(), false), (options.len() + 8, true)] {
+        let mut world = World::new();
+        let first = world.client_sends(0, &path.fragment(60, 4, (0, MORE, &whole[..at])));
+        let second = world.client_sends(0, &path.fragment(60, 4, (at, LAST, &whole[at..])));
+        if passes {
+            assert_eq!(second.net.len(), 1);
+            assert_eq!(second.net[0].len(), 14 + 40 + whole.len());
+        } else {
+            first.assert_dropped("drop_extension_header");
+            assert_eq!(second.sent(), 0);
+        }
+    }
 }
 
 /// Headers before the fragment header concern every router on the way; such datagrams are refused as a whole.

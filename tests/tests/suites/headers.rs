@@ -171,13 +171,15 @@ fn routing_headers_are_dropped() {
             .assert_dropped("drop_routing_header");
         assert_eq!(world.client_sends(0, &path.fragment(43, 4, (8, false, &body[8..]))).sent(), 0, "{name}");
     }
-    // The second piece hides it behind destination options that begin in the first.
+    // Behind destination options, in the first piece or in the second.
     let hidden = [options_header(43, &[1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]), rh(0, 2, 2)].concat();
-    let mut world = World::new();
-    world.client_sends(0, &path.fragment(60, 4, (0, true, &hidden[..8]))).assert_absorbed();
-    world
-        .client_sends(0, &path.fragment(60, 4, (8, false, &hidden[8..])))
-        .assert_dropped("drop_routing_header");
+    for (at, reason) in
+        [(8, "drop_extension_header"), (16, "drop_routing_header"), (64, "drop_routing_header")]
+    {
+        let mut world = World::new();
+        world.client_sends(0, &path.fragment(60, 4, (0, true, &hidden[..at]))).assert_dropped(reason);
+        assert_eq!(world.client_sends(0, &path.fragment(60, 4, (at, false, &hidden[at..]))).sent(), 0);
+    }
 }
 
 /// MLD with and without router alert stays on the link, and so does what pretends to be MLD.

@@ -258,6 +258,44 @@ fn a_clients_error_leaves_only_about_what_came_for_it() {
     }
 }
 
+/// FreeBSD's `icmp.py`, `test_inner_match`: a client's error that quotes a living flow, sent to somebody else.
+#[test]
+fn a_clients_error_goes_to_who_sent_what_it_quotes() {
+    for path in ways_out(0) {
+        let mut world = World::new();
+        let sent = world.out(&path.packet(path.icmp(), &path.ping(0, 9, b"x")));
+        let id = u16::from_be_bytes([sent.transport[4], sent.transport[5]]);
+        let back = outside(path).back();
+        let came = world.net_sends(&back.packet(path.icmp(), &back.ping(1, id, b"x")));
+        let quoted = came.client[0][0][14..].to_vec();
+        let elsewhere = Path { to: router(path), ..path };
+        let stray = elsewhere.message(errors(path)[0].0, [0; 4], &quoted);
+        world.client_sends(0, &elsewhere.packet(path.icmp(), &stray)).assert_dropped("drop_icmp_quote");
+    }
+}
+
+/// FreeBSD's `icmp.py`, `test_id_conflict`: two clients use the same echo identifier towards the same host.
+#[test]
+fn two_clients_with_one_identifier_get_their_own_answers() {
+    for (mine, yours) in ways_out(0).into_iter().zip(ways_out(1)) {
+        let mut world = World::new();
+        let mut ids = Vec::new();
+        for (n, path) in [mine, yours].into_iter().enumerate() {
+            let seen = world.client_sends(n, &path.packet(path.icmp(), &path.ping(0, 42, b"same")));
+            let at = if path.from.is_ipv4() { 38 } else { 58 };
+            ids.push(u16::from_be_bytes([seen.net[0][at], seen.net[0][at + 1]]));
+        }
+        assert_ne!(ids[0], ids[1]);
+        for n in [1, 0] {
+            let back = outside(mine).back();
+            let seen = world.net_sends(&back.packet(mine.icmp(), &back.ping(1, ids[n], b"same")));
+            assert_eq!((seen.client[n].len(), seen.client[1 - n].len()), (1, 0));
+            let at = if mine.from.is_ipv4() { 38 } else { 58 };
+            assert_eq!(seen.client[n][0][at..at + 2], [0, 42]);
+        }
+    }
+}
+
 /// What does not fit the uplink and may not be cut is answered with what fits (pf_forward's `ping_mtu`); the answer
 /// quotes the client's own packet, its checksum as it was (pf_fragment's `*_cksum`).
 #[test]

@@ -307,15 +307,18 @@ fn blind_segments_change_nothing() {
         talks.extend((0..4).map(|n| (4000 + n, Talk::open(&mut world, path, 4000 + n))));
     }
     let mut random = 0x9E37_79B9_7F4A_7C15_u64;
-    let mut passed = 0;
-    for round in 0..wanted.unwrap_or(BLIND) {
+    let mut draw = || {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        let [a, b, c, d, e, f, g, h] = random.to_le_bytes();
+        random
+    };
+    let mut passed = 0;
+    for round in 0..wanted.unwrap_or(BLIND) {
+        let [a, b, c, d, e, f, g, h] = draw().to_le_bytes();
         let (sequence, ack) = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]));
         let (_, talk) = &talks[round as usize % talks.len()];
-        let flags = FLAGS[(random >> 20) as usize % FLAGS.len()];
+        let flags = FLAGS[draw() as usize % FLAGS.len()];
         let segment =
             Segment { flags, sequence, ack, window: 65_535, payload: b"injected", ..Segment::default() };
         passed += talk.back(&mut world, &segment).sent();
