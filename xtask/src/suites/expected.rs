@@ -51,11 +51,7 @@ const DEVIATIONS: &[(&str, &str)] = &[
     ("frag/frag_queuelimit", QUEUE),
     ("frag6/frag6_queuelimit", QUEUE),
     ("frag6/frag6_ext", BEFORE),
-    (
-        "frag6/frag6_opt",
-        "the far host's doing: Linux drops padding of more than seven bytes (RFC 4942 §2.1.9.5); the same without the \
-         firewall",
-    ),
+    ("frag6/frag6_opt", "dropped: the first fragment does not hold all headers (RFC 7112 §5)"),
     (
         "frag6/frag6_overdrop",
         "dropped: after an overlap also the fragments that are yet to come are discarded (RFC 5722 §4)",
