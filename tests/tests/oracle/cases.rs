@@ -14,6 +14,8 @@ use std::{
 
 /// Bytes of data behind a transport header.
 const DATA: usize = 56;
+/// The same of a packet that is too long for the uplink, whose MTU is 1400.
+const LONG: usize = 1420;
 
 /// The virtual name servers.
 pub(crate) const SERVERS: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 139, 1, 1), Ipv4Addr::new(10, 139, 1, 2)];
@@ -60,6 +62,10 @@ pub(crate) enum Shape {
     /// IPv6 extension headers: number and bytes.
     Chain(Vec<Extension>),
     Pieces(Cut),
+    /// Longer than the uplink takes, and not to be cut.
+    Long,
+    /// Longer than the uplink takes; IPv4 routers may cut it.
+    Divisible,
     Lie(Lie),
     Spoofed(IpAddr),
 }
@@ -153,7 +159,7 @@ impl Spec {
     }
 
     fn payload(&self, ends: Ends, tag: Tag) -> Option<(u8, Vec<u8>)> {
-        let data = tag.data(DATA);
+        let data = tag.data(if matches!(self.shape, Shape::Long | Shape::Divisible) { LONG } else { DATA });
         let lie = if let Shape::Lie(lie) = self.shape { Some(lie) } else { None };
         let (protocol, mut bytes, sum_at) = match self.body {
             Body::Udp(s, d) => (UDP, ends.udp((s, d), &data), 6),
@@ -222,7 +228,8 @@ impl Spec {
             Shape::Lie(Lie::Length(off)) => ip.length_off = *off,
             Shape::Lie(Lie::IpChecksum) => ip.checksum_off = 0x101,
             Shape::Lie(Lie::Version(_)) => return None,
-            Shape::Whole | Shape::Spoofed(_) | Shape::Lie(_) => {}
+            Shape::Long => ip.fragment = 0x4000,
+            Shape::Divisible | Shape::Whole | Shape::Spoofed(_) | Shape::Lie(_) => {}
         }
         Some(vec![ip.frame(payload)])
     }
@@ -237,7 +244,9 @@ impl Spec {
         let (hop_limit, chain) = (self.hops, vec![]);
         let mut ip = V6 { source, destination, hop_limit, chain, protocol, length_off: 0, version: 6 };
         match &self.shape {
-            Shape::Options(_) | Shape::Lie(Lie::HeaderLength(_) | Lie::IpChecksum) => return None,
+            Shape::Options(_) | Shape::Divisible | Shape::Lie(Lie::HeaderLength(_) | Lie::IpChecksum) => {
+                return None;
+            }
             Shape::Chain(chain) => ip.chain = chain.iter().map(|e| (e.number, e.bytes.to_vec())).collect(),
             Shape::Pieces(cut) => {
                 let pieces = cut.pieces(payload)?;
@@ -246,7 +255,7 @@ impl Spec {
             Shape::Lie(Lie::Length(off)) => ip.length_off = *off,
             Shape::Lie(Lie::Version(6)) => return None,
             Shape::Lie(Lie::Version(version)) => ip.version = *version,
-            Shape::Whole | Shape::Spoofed(_) | Shape::Lie(_) => {}
+            Shape::Long | Shape::Whole | Shape::Spoofed(_) | Shape::Lie(_) => {}
         }
         Some(vec![ip.frame(payload)])
     }
@@ -288,7 +297,8 @@ impl Spec {
             Body::Other(_) => note(Odd::Protocol, true),
         }
         match &self.shape {
-            Shape::Whole => {}
+            Shape::Whole | Shape::Divisible => {}
+            Shape::Long => note(Odd::TooLong, true),
             Shape::Options(_) => note(Odd::Options, true),
             Shape::Spoofed(_) => note(Odd::Spoofed, true),
             Shape::Chain(chain) => {

@@ -163,6 +163,8 @@ fn shape() -> impl Strategy<Value = Shape> {
         2 => select(OPTIONS).prop_map(Shape::Options),
         6 => chain.prop_map(Shape::Chain),
         6 => pieces::cut().prop_map(Shape::Pieces),
+        1 => Just(Shape::Long),
+        1 => Just(Shape::Divisible),
         4 => lie().prop_map(Shape::Lie),
         1 => select(sources.to_vec()).prop_map(|text| Shape::Spoofed(text.parse().unwrap())),
     ]

@@ -68,7 +68,7 @@ impl Engine {
             dns: ["2001:db8:7::53".parse().unwrap()].into_iter().collect(),
         };
         let uplink =
-            Uplink { link_up: true, mac: [0x52, 0x54, 0, 1, 2, 3], mtu: 1500, v4: Some(v4), v6: Some(v6) };
+            Uplink { link_up: true, mac: [0x52, 0x54, 0, 1, 2, 3], mtu: 1400, v4: Some(v4), v6: Some(v6) };
         let mut buffer = [0; codec::MAX_LEN];
         let bytes = codec::encode(&NetToFirewall::Uplink(uplink), &mut buffer).unwrap();
         engine.send(UPLINK, &Meta::MESSAGE, bytes);

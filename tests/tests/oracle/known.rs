@@ -54,6 +54,12 @@ pub(crate) const KNOWN: &[Difference] = &[
         because: "RFC 1812 §5.3.9: a filter may come first, and what it drops in silence must not be answered for its \
                   hop limit",
     },
+    Difference {
+        odd: Odd::TooLong,
+        linux: answered,
+        ours: |outcome| matches!(outcome, Dropped | Rejected),
+        because: "as for the hop limit: what the rules forbid is not told how long it may be",
+    },
     ours_drops(
         Odd::Options,
         "RFC 7126: options are a way around filters and nothing needs them: all are dropped",

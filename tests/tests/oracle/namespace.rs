@@ -95,7 +95,7 @@ const LINKS: &str = "\
 link set lo up
 link set client0 address fe:ff:ff:ff:ff:ff arp off up
 link set peer0 address fe:ff:ff:ff:ff:ff arp off up
-link set up0 address fe:ff:ff:ff:ff:ff arp off up
+link set up0 address fe:ff:ff:ff:ff:ff arp off mtu 1400 up
 addr add 192.168.7.20/24 dev up0
 addr add 2001:db8:7::20/64 dev up0 nodad
 route add 10.137.0.0/16 dev client0

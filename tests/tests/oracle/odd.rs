@@ -5,6 +5,8 @@
 pub(crate) enum Odd {
     /// No hop left: the field is 0 or 1.
     NoHop,
+    /// Longer than the uplink takes, and not to be cut.
+    TooLong,
     /// IPv4 options.
     Options,
     /// To an address that no router forwards to, or none should: groups, loopback, reserved.
