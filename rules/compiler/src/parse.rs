@@ -59,6 +59,8 @@ pub fn parse(text: &str) -> Result<File, Vec<Diagnostic>> {
         let message = format!("a rules file has at most {MAX_TEXT} bytes, this one has {}", text.len());
         return Err(vec![Diagnostic::error(Span { line: 1, start: 0, end: 0 }, message)]);
     }
+    let lines = text.bytes().filter(|byte| *byte == b'\n').count();
+    file.rules.reserve((lines + 1).min(MAX_RULES));
     let mut fields = Fields::new();
     for word in line::lines(text) {
         if problems.0.len() >= MAX_ERRORS {

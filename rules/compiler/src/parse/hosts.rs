@@ -13,7 +13,7 @@ const MAX_LABEL: usize = 63;
 
 /// A list of hosts.
 pub(super) fn hosts(word: Word<'_>, problems: &mut Problems) -> Vec<Spanned<Host>> {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(1);
     for part in word.split(b',') {
         out.extend(problems.take(host(part)).map(|host| Spanned::new(host, part.span)));
     }
