@@ -24,8 +24,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// How often a change is made anew when somebody else changed the rules at the same time.
-const TRIES: u32 = 20;
+/// How often a change is made anew when somebody else changed the rules at the same time: for longer than the daemon
+/// waits for a firewall.
+const TRIES: u32 = 80;
 /// Pause between two tries.
 const PAUSE: Duration = Duration::from_millis(150);
 

@@ -207,6 +207,17 @@ fn expiry_leaves_a_file_alone_that_was_edited_by_hand() {
 }
 
 #[test]
+fn expiry_needs_no_readable_file() {
+    use std::os::unix::fs::PermissionsExt;
+    let machine = Machine::with_work();
+    let end = dom0::rules::now() + 1;
+    machine.install("work", &format!("accept expire={end}\ndrop\nreject\n")).unwrap();
+    std::fs::set_permissions(machine.path("rules"), PermissionsExt::from_mode(0o777)).unwrap();
+    machine.log_has("fw", "port 3 generation 3: 2 rules");
+    assert_eq!(machine.status("work").rules, None);
+}
+
+#[test]
 fn port_of_the_uplink_has_one_owner() {
     let machine = Machine::with_chain();
     machine.ask(up(&["work", "personal"])).unwrap();

@@ -41,8 +41,10 @@ impl Supervisor {
         let mut left = Rules::compile(&what, Some(&text), now)?;
         // Whatever the text says: each expiry is dealt with once.
         left.next_expiry = left.next_expiry.filter(|at| *at > now);
-        // A file that was edited by hand meanwhile is the user's; the expired rules go when it is put in force.
-        let unchanged = Version::of(self.rules.store.read(name)?.as_deref()) == rules.version;
+        // A file that was edited by hand meanwhile is the user's, and one that cannot be read is left alone: the expired
+        // rules go when it is put in force.
+        let read = self.rules.store.read(name);
+        let unchanged = read.is_ok_and(|file| Version::of(file.as_deref()) == rules.version);
         if !unchanged {
             left.version = rules.version.clone();
         } else if let Err(problem) = self.rules.store.write(name, Some(&text)) {
