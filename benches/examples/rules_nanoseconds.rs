@@ -25,7 +25,7 @@ fn percentiles(mut times: Vec<u64>) -> (f64, f64) {
 fn clock() -> f64 {
     let times = (0..10_000).map(|_| {
         let start = Instant::now();
-        black_box(start).elapsed().as_nanos() as u64
+        u64::from(black_box(start).elapsed().subsec_nanos())
     });
     percentiles(times.collect()).1
 }
@@ -35,7 +35,7 @@ fn timed(bench: &Bench, mut run: impl FnMut(usize)) -> (f64, f64) {
     let times = starts.map(|at| {
         let start = Instant::now();
         run(at);
-        start.elapsed().as_nanos() as u64
+        u64::from(start.elapsed().subsec_nanos())
     });
     let (p10, p50) = percentiles(times.collect());
     let clock = clock();
@@ -49,7 +49,7 @@ fn install(shape: Shape) {
         let times = (0..100).map(|_| {
             let start = Instant::now();
             run();
-            start.elapsed().as_nanos() as u64
+            u64::from(start.elapsed().subsec_nanos())
         });
         let (p10, p50) = percentiles(times.collect());
         (p10 / 1000.0, p50 / 1000.0)

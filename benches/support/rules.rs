@@ -1,4 +1,5 @@
 //! Rules and questions of four shapes, the same in every run; shared by the bench and the instruction count.
+#![expect(clippy::cast_possible_truncation, reason = "numbers that are drawn are cut to size")]
 
 use std::{
     net::{IpAddr, Ipv4Addr},
