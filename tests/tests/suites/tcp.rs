@@ -318,7 +318,8 @@ fn blind_segments_change_nothing() {
         let [a, b, c, d, e, f, g, h] = draw().to_le_bytes();
         let (sequence, ack) = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]));
         let (_, talk) = &talks[round as usize % talks.len()];
-        let flags = FLAGS[draw() as usize % FLAGS.len()];
+        let [flag, ..] = draw().to_le_bytes();
+        let flags = FLAGS[usize::from(flag) % FLAGS.len()];
         let segment =
             Segment { flags, sequence, ack, window: 65_535, payload: b"injected", ..Segment::default() };
         passed += talk.back(&mut world, &segment).sent();
