@@ -213,11 +213,26 @@ fn kernel() -> Result<(), String> {
     Ok(())
 }
 
+/// Starts this program anew with large tables in pages of 2 MiB, as the unikernel has all of its memory; the C library
+/// reads its settings only once.
+fn large_pages() {
+    use std::os::unix::process::CommandExt;
+    const SETTING: &str = "GLIBC_TUNABLES";
+    if std::env::var_os(SETTING).is_none()
+        && let Ok(program) = std::env::current_exe()
+    {
+        let mut again = std::process::Command::new(program);
+        // Returns only if it did not work; then pages are small.
+        let _ = again.args(std::env::args().skip(1)).env(SETTING, "glibc.malloc.hugetlb=1").exec();
+    }
+}
+
 fn main() {
     let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
     if filter.is_some_and(|filter| !"comparison".contains(&filter)) {
         return;
     }
+    large_pages();
     veth::stay_here();
     println!("medians and percentiles of single bursts; the clock's own time is taken off");
     known();
