@@ -183,15 +183,28 @@ impl<A: Address> Crowds<A> {
         self.maps.get_mut(usize::from(number)).filter(|map| map.end == Some(*end))
     }
 
-    /// Notes a new connection with this far key.
-    pub(super) fn inserted(&mut self, key: &Key<A>, hash: u64) {
-        let Some(end) = end(key) else { return };
-        let Some(cell) = self.cell(hash) else { return };
-        cell.count += 1;
-        if cell.count < CROWDED {
-            return;
+    /// Notes a new connection with this far key; `false` if nothing more is to be known about its end.
+    #[inline]
+    pub(super) fn inserted(&mut self, key: &Key<A>, hash: u64) -> bool {
+        if key.link != UPLINK {
+            return false;
         }
-        if cell.map == NO_MAP {
+        let Some(cell) = self.cell(hash) else { return false };
+        cell.count += 1;
+        // An end that was crowded keeps its map for a while: what is opened meanwhile has to be in it.
+        let any = cell.count >= CROWDED || cell.map != NO_MAP;
+        if any {
+            self.take(key, hash);
+        }
+        any
+    }
+
+    /// Notes that a port towards a crowded end is taken.
+    #[cold]
+    #[inline(never)]
+    fn take(&mut self, key: &Key<A>, hash: u64) {
+        let Some(end) = end(key) else { return };
+        if self.cell(hash).is_some_and(|cell| cell.map == NO_MAP) {
             self.crowded(end, hash);
         }
         if let (Some(map), Some(place)) = (self.map(&end, hash), place(key.destination_port)) {

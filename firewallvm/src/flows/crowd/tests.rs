@@ -113,3 +113,23 @@ fn costs_nothing_where_no_end_can_be_crowded() {
     let crowds = Crowds::<Ipv4Addr>::new(10_000).unwrap();
     assert_eq!(crowds.memory(), 0);
 }
+
+/// An end that was crowded keeps its map until far fewer connections are left: what is opened meanwhile is in it.
+#[test]
+fn gives_no_port_twice_while_a_crowd_dwindles_and_grows() {
+    let mut random = Random::new([11, 12]);
+    let (mut table, mut live) = crowded(30_000, &mut random);
+    let mut inside = 1 << 20;
+    for fewer in [20_000, 12_000, 9_000] {
+        while live.len() > fewer {
+            let gone = scale(random.next_u64(), live.len());
+            table.remove(live.swap_remove(gone)).unwrap();
+        }
+        for _ in 0..5_000 {
+            let Free::Port(port) = table.free_port(&far(0), random.next_u64()) else { panic!("all known") };
+            assert!(table.find(&far(port)).is_none(), "{port} is taken");
+            inside += 1;
+            live.push(table.insert(flow(inside, port), 0).unwrap());
+        }
+    }
+}
