@@ -121,7 +121,7 @@ fn scarce_ports() {
         let full = live.len() == 64_512 * 99 / 100 - 1;
         let key = key(inside);
         let start = Instant::now();
-        let port = nat::choose(&mut core.v4, &mut core.common, &key, remote).expect("one is free");
+        let (port, _) = nat::choose(&mut core.v4, &mut core.common, &key, remote).expect("one is free");
         let chosen = start.elapsed();
         let flow = Flow::new(&key, remote, port, Tracker::packets(Direction::Outward));
         live.push(core.v4.flows.insert(flow, 1).expect("room"));

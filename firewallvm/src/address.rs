@@ -2,6 +2,7 @@
 
 use crate::{
     client::Client,
+    clients::Clients,
     hash::{Sip, Universal},
 };
 use core::net::{Ipv4Addr, Ipv6Addr};
@@ -34,6 +35,9 @@ pub trait Address: Copy + Eq + core::fmt::Debug + Into<core::net::IpAddr> + 'sta
 
     /// Whether the address is on a client's link: the client's or ours.
     fn is_on_link(self, client: &Client) -> bool;
+
+    /// Whether the address may be on a client's link; if not, it is on none.
+    fn may_be_on_link(self, clients: &Clients) -> bool;
 
     /// Whether the client may call itself so.
     fn is_of(self, client: &Client) -> bool;
@@ -70,6 +74,11 @@ impl Address for Ipv4Addr {
 
     fn is_on_link(self, client: &Client) -> bool {
         client.covers_v4(self)
+    }
+
+    #[inline]
+    fn may_be_on_link(self, clients: &Clients) -> bool {
+        clients.may_cover_v4(self)
     }
 
     fn is_of(self, client: &Client) -> bool {
@@ -113,6 +122,11 @@ impl Address for Ipv6Addr {
 
     fn is_on_link(self, client: &Client) -> bool {
         client.covers_v6(self)
+    }
+
+    #[inline]
+    fn may_be_on_link(self, clients: &Clients) -> bool {
+        clients.may_cover_v6(self)
     }
 
     fn is_of(self, client: &Client) -> bool {

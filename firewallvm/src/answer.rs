@@ -31,9 +31,7 @@ pub fn client<D: Doorbell>(
     out: &mut [u8; ROOM],
 ) -> Result<(), DropReason> {
     let offer = core.offer();
-    let now_us = core.common.now_us;
-    let client = core.common.clients.get_mut(usize::from(port)).and_then(Option::as_deref_mut);
-    let client = client.ok_or(DropReason::LinkDown)?;
+    let client = core.client(port).ok_or(DropReason::LinkDown)?;
     let headers = asked.headers;
     let len = match answer {
         Answer::Arp(arp) => return to_client::send_own(ports, port, &arp.emit(client.mac)),
@@ -52,11 +50,12 @@ pub fn client<D: Doorbell>(
         }
         Answer::Error4(_) | Answer::Error6(_) => {
             let reason = reason(&answer);
-            if !client.may_be_told(now_us) {
+            let from = (client.v4_gateway, client.v6_prefix.map(crate::address::gateway_v6));
+            let mac = client.mac;
+            if !core.common.may_tell(port) {
                 return Err(reason);
             }
-            let from = (client.v4_gateway, client.v6_prefix.map(crate::address::gateway_v6));
-            error(out, asked, answer, from, client.mac).ok_or(DropReason::Internal)?
+            error(out, asked, answer, from, mac).ok_or(DropReason::Internal)?
         }
     };
     to_client::send_own(ports, port, out.get(..len).ok_or(DropReason::Internal)?)?;

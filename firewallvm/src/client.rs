@@ -71,8 +71,13 @@ impl Client {
     /// Whether an address is on this client's link: the client's or ours.
     #[must_use]
     pub fn covers_v4(&self, address: Ipv4Addr) -> bool {
-        let mask = u32::MAX.checked_shl(32 - u32::from(self.v4_prefix.min(32))).unwrap_or(0);
-        (address.to_bits() ^ self.v4.to_bits()) & mask == 0
+        (address.to_bits() ^ self.v4.to_bits()) & self.v4_mask() == 0
+    }
+
+    /// The bits that all addresses on its link have in common.
+    #[must_use]
+    pub fn v4_mask(&self) -> u32 {
+        u32::MAX.checked_shl(32 - u32::from(self.v4_prefix.min(32))).unwrap_or(0)
     }
 
     /// Whether an address is on this client's link: the client's or ours.

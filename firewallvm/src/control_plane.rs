@@ -96,17 +96,15 @@ fn set_client(core: &mut Core, port: u8, described: control::message::Client) ->
     }
     log::info!("client {} on port {port}: {}", client.name, client.v4);
     core.fragments.open_client(port);
-    if let Some(place) = core.common.clients.get_mut(usize::from(port)) {
-        *place = Some(Box::new(client));
-    }
-    core.common.policy.meet(&core.common.clients);
+    core.common.clients.set(port, Some(Box::new(client)));
+    core.common.policy.meet(core.common.clients.by_port());
     Ok(Asked::Advertise(1 << port))
 }
 
 /// Whether no other client has the addresses.
 fn is_free(core: &Core, port: u8, client: &Client) -> bool {
-    let others = (0..).zip(&core.common.clients).filter(|(other, _)| *other != port);
-    others.filter_map(|(_, other)| other.as_deref()).all(|other| {
+    let mut others = core.common.clients.iter().filter(|(other, _)| *other != port);
+    others.all(|(_, other)| {
         !other.covers_v4(client.v4)
             && !client.covers_v4(other.v4)
             && (client.v6_prefix.is_none() || client.v6_prefix != other.v6_prefix)
@@ -115,14 +113,12 @@ fn is_free(core: &Core, port: u8, client: &Client) -> bool {
 
 /// Forgets a client and everything it had.
 fn forget(core: &mut Core, port: u8) {
-    if let Some(place) = core.common.clients.get_mut(usize::from(port)) {
-        *place = None;
-    }
+    core.common.clients.set(port, None);
     core.v4.flows.remove_link(port, |flow| core.common.policy.closed(flow));
     core.v6.flows.remove_link(port, |flow| core.common.policy.closed(flow));
     core.fragments.close(port);
     core.common.policy.forget(port);
-    core.common.policy.meet(&core.common.clients);
+    core.common.policy.meet(core.common.clients.by_port());
     core.common.names.forget(port);
 }
 

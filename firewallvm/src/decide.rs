@@ -45,9 +45,27 @@ pub struct Packet<'f> {
     pub offload: Offload,
     /// How it came.
     pub origin: Origin,
-    /// A flow that it may belong to, found in advance by its hash alone. With a wrong hint, as without one, the flow
-    /// is looked up again, and a new one is judged by where it goes.
-    pub hint: Option<u32>,
+    /// What was found out about its flow in advance.
+    pub hint: Option<Hint>,
+}
+
+/// What is known of a packet's flow by its hash alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hint {
+    /// The hash of the key under which the packet is looked up.
+    pub hash: u64,
+    /// A flow that it may belong to; `None`: it belongs to none. With a wrong one, as without a hint, the flow is
+    /// looked up again, and a new one is judged by where it goes.
+    pub flow: Option<u32>,
+}
+
+impl Packet<'_> {
+    /// The flow that it may belong to, if one was found in advance.
+    #[inline]
+    #[must_use]
+    pub fn hinted(&self) -> Option<u32> {
+        self.hint?.flow
+    }
 }
 
 /// What tells connections apart.
@@ -212,10 +230,16 @@ pub fn known<A: Translate>(
     family: &mut Family<A>,
     common: &mut Common,
     key: &Key<A>,
-    hint: Option<u32>,
+    hint: Option<Hint>,
 ) -> Option<(u32, Direction)> {
-    let hinted = hint.and_then(|flow| Some((flow, family.flows.get(flow)?.side(key)?)));
-    let (flow, direction) = hinted.or_else(|| family.flows.find(key))?;
+    let (flow, direction) = match hint {
+        None => family.flows.find(key)?,
+        Some(Hint { hash, flow }) => {
+            let flow = flow?;
+            let hinted = family.flows.get(flow).and_then(|found| Some((flow, found.side(key)?)));
+            hinted.or_else(|| family.flows.find_hashed(key, hash))?
+        }
+    };
     let current = family.flows.get(flow).is_some_and(|flow| flow.generation == common.generation);
     (current || rejudge::flow(family, common, flow)).then_some((flow, direction))
 }

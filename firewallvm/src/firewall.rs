@@ -11,7 +11,7 @@ mod burst;
 use crate::{
     answer,
     control_plane::{self, Asked},
-    decide::{self, Origin, Packet, Translate},
+    decide::{self, Hint, Origin, Packet, Translate},
     fast::{Inward, Lane, Outward, Way},
     flows::{Flows, tcp::Direction},
     from_client, from_net, nd,
@@ -301,10 +301,8 @@ impl<D: Doorbell> Firewall<D> {
         }
         let which = core::mem::take(&mut self.advertise);
         let offer = self.core.offer();
-        for (port, client) in (0u8..).zip(&self.core.common.clients) {
-            let Some(client) = client.as_deref().filter(|_| which & (1 << (port % 32)) != 0) else {
-                continue;
-            };
+        let clients = self.core.common.clients.iter();
+        for (port, client) in clients.filter(|(port, _)| which & (1 << (port % 32)) != 0) {
             let len = nd::advertise(&mut *self.out, client, ndp::ALL_NODES, offer);
             if let Some(frame) = len.and_then(|len| self.out.get(..len)) {
                 // A client whose link is down or full gets the next one.
@@ -326,14 +324,15 @@ impl<D: Doorbell> Firewall<D> {
     }
 }
 
-/// A known flow that a packet probably belongs to.
-fn find(core: &Core, headers: &Headers, port: u8, role: Role) -> Option<u32> {
-    fn find<A: Translate>(flows: &Flows<A>, headers: &Headers, port: u8, role: Role) -> Option<u32> {
+/// The known flow that a packet probably belongs to; `None` for what belongs to no flow.
+fn find(core: &Core, headers: &Headers, port: u8, role: Role) -> Option<Hint> {
+    fn find<A: Translate>(flows: &Flows<A>, headers: &Headers, port: u8, role: Role) -> Option<Hint> {
         let key = match role {
             Role::Downstream => decide::tuple(headers, Direction::Outward)?.on_link(port),
             _ => decide::tuple(headers, Direction::Inward)?.on_uplink(),
         };
-        flows.candidate(flows.hash(&key))
+        let hash = flows.hash(&key);
+        Some(Hint { hash, flow: flows.candidate(hash) })
     }
     match &headers.network {
         Network::V4(_) => find(&core.v4.flows, headers, port, role),
@@ -385,7 +384,7 @@ impl<D: Doorbell> Carrier<'_, D> {
     }
 
     #[inline]
-    fn judge(&mut self, leaving: &Leaving<'_>, origin: Origin, hint: Option<u32>) -> Verdict {
+    fn judge(&mut self, leaving: &Leaving<'_>, origin: Origin, hint: Option<Hint>) -> Verdict {
         let Leaving { frame, headers, offload } = leaving;
         let packet = Packet { frame, headers, offload: *offload, origin, hint };
         match self.role {

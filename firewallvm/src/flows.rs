@@ -160,8 +160,15 @@ impl<A: Address> Flows<A> {
     #[inline]
     #[must_use]
     pub fn find(&self, key: &Key<A>) -> Option<(u32, Direction)> {
+        self.find_hashed(key, self.hash(key))
+    }
+
+    /// The same, when the key's hash is known.
+    #[inline]
+    #[must_use]
+    pub fn find_hashed(&self, key: &Key<A>, hash: u64) -> Option<(u32, Direction)> {
         let is_it = |flow| self.get(flow).is_some_and(|flow| flow.side(key).is_some());
-        let flow = self.index.find(self.hash(key), is_it)?;
+        let flow = self.index.find(hash, is_it)?;
         Some((flow, self.get(flow)?.side(key)?))
     }
 
@@ -180,7 +187,7 @@ impl<A: Address> Flows<A> {
         Some(self.find(&(*key).into())?.0)
     }
 
-    /// A flow that has this hash, not compared with its key; to be used as a hint.
+    /// A flow that has this hash, not compared with its key; to be used as a hint. `None`: there is none.
     #[inline(always)]
     #[must_use]
     pub fn candidate(&self, hash: u64) -> Option<u32> {
@@ -229,12 +236,27 @@ impl<A: Address> Flows<A> {
     /// # Errors
     /// [`DropReason::FlowsFull`].
     pub fn insert(&mut self, flow: Flow<A>, now: u32) -> Result<u32, DropReason> {
+        let hashes = (self.hash(&flow.near_key()), self.hash(&flow.far_key()));
+        self.insert_hashed(&flow, hashes, now)
+    }
+
+    /// The same, when the hashes of its near and its far key are known.
+    ///
+    /// # Errors
+    /// [`DropReason::FlowsFull`].
+    #[inline]
+    pub fn insert_hashed(
+        &mut self,
+        flow: &Flow<A>,
+        (near, far): (u64, u64),
+        now: u32,
+    ) -> Result<u32, DropReason> {
+        debug_assert_eq!((near, far), (self.hash(&flow.near_key()), self.hash(&flow.far_key())));
         let (number, link) = (self.free, flow.link);
-        let (near, far) = (self.hash(&flow.near_key()), self.hash(&flow.far_key()));
         let entry = self.get_mut(number).ok_or(DropReason::FlowsFull)?;
         let next_free = entry.next;
         let timeout = flow.timeout();
-        *entry = Flow { expires: now.saturating_add(timeout), ..flow };
+        *entry = Flow { expires: now.saturating_add(timeout), ..*flow };
         if !self.index.insert(near, number) {
             self.give_back(number, next_free);
             return Err(DropReason::FlowsFull);
@@ -264,7 +286,15 @@ impl<A: Address> Flows<A> {
     /// Notes that a port is taken, and finds out about a few others if its remote end is crowded.
     fn note_port(&mut self, key: &Key<A>) {
         let hash = self.end_hash(key);
-        self.crowds.inserted(key, hash);
+        if self.crowds.inserted(key, hash) {
+            self.look_around(key, hash);
+        }
+    }
+
+    /// Finds out about a few ports towards a crowded end.
+    #[cold]
+    #[inline(never)]
+    fn look_around(&mut self, key: &Key<A>, hash: u64) {
         for place in self.crowds.unknown(key, hash) {
             let other = Key { destination_port: Crowds::<A>::port(place), ..*key };
             let free = self.find(&other).is_none();

@@ -69,7 +69,7 @@ fn v4(core: &mut Core, packet: &Packet<'_>, port: u8, ip: &Ipv4) -> Verdict {
             _ => DropReason::Spoofed.into(),
         };
     }
-    if packet.hint.is_none() || packet.headers.ethernet.destination != OUR_MAC {
+    if packet.hinted().is_none() || packet.headers.ethernet.destination != OUR_MAC {
         if let Some(verdict) = local_v4(client, packet.headers, ip) {
             return verdict;
         }
@@ -102,7 +102,7 @@ fn local_v4(client: &Client, headers: &Headers, ip: &Ipv4) -> Option<Verdict> {
 fn v6(core: &mut Core, packet: &Packet<'_>, port: u8, ip: &Ipv6) -> Verdict {
     let Some(client) = core.common.client(port) else { return DropReason::LinkDown.into() };
     let Some(prefix) = client.v6_prefix else { return DropReason::Spoofed.into() };
-    let plain = packet.hint.is_some() && packet.headers.ethernet.destination == OUR_MAC;
+    let plain = packet.hinted().is_some() && packet.headers.ethernet.destination == OUR_MAC;
     if !plain || !client.owns_v6(ip.source) {
         if let Some(verdict) = local_v6(client, packet, ip, prefix) {
             return verdict;

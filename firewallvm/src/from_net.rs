@@ -42,7 +42,7 @@ fn check<A: Translate>(
         return Err(DropReason::Spoofed);
     }
     // A known flow's remote address was checked against the clients when the flow was opened.
-    if packet.hint.is_none() && common.all_clients().any(|client| source.is_on_link(client)) {
+    if packet.hinted().is_none() && common.clients.on_link(source).is_some() {
         return Err(DropReason::Spoofed);
     }
     if family.address == Some(destination) {

@@ -20,6 +20,7 @@ pub mod address;
 pub mod answer;
 pub mod arp;
 pub mod client;
+pub mod clients;
 pub mod control_plane;
 pub mod decide;
 pub mod dhcp;

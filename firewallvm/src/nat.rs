@@ -21,6 +21,7 @@ const TRIES: u64 = 16;
 const PICKS: u64 = 8;
 
 /// Chooses a port for a new connection: none that is forwarded, so that whoever sends there reaches the one client.
+/// Gives the hash of the connection's far key too.
 ///
 /// # Errors
 /// [`DropReason::PortsExhausted`].
@@ -29,7 +30,7 @@ pub fn choose<A: Address>(
     common: &mut Common,
     key: &ClientKey<A>,
     remote: A,
-) -> Result<u16, DropReason> {
+) -> Result<(u16, u64), DropReason> {
     let (remote_port, protocol) = (key.destination_port, key.protocol);
     let far = |nat_port| Key::from(NetKey { remote, remote_port, nat_port, protocol });
     let attempt = |family: &Family<A>, common: &mut Common, number: u64| {
@@ -37,7 +38,9 @@ pub fn choose<A: Address>(
         let random = if stable { of_socket(common.port_key, key, number) } else { common.random.next_u64() };
         let nat_port = port(random);
         let free = common.policy.forwards.client(protocol, nat_port).is_none();
-        (free && family.flows.find(&far(nat_port)).is_none()).then_some(nat_port)
+        let key = far(nat_port);
+        let hash = family.flows.hash(&key);
+        (free && family.flows.find_hashed(&key, hash).is_none()).then_some((nat_port, hash))
     };
     // UDP would rather have its own port.
     let own = if protocol == packet::ipv4::UDP { attempt(family, common, 0) } else { None };
@@ -46,7 +49,9 @@ pub fn choose<A: Address>(
     }
     for _ in 0..PICKS {
         match family.flows.free_port(&far(0), common.random.next_u64()) {
-            Free::Port(port) if common.policy.forwards.client(protocol, port).is_none() => return Ok(port),
+            Free::Port(port) if common.policy.forwards.client(protocol, port).is_none() => {
+                return Ok((port, family.flows.hash(&far(port))));
+            }
             Free::Port(_) => {}
             Free::Nothing => return Err(DropReason::PortsExhausted),
             Free::Unknown => break,

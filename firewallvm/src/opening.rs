@@ -4,6 +4,7 @@
 //! to a port that is forwarded. Rules are asked first of all, so that what they drop is never answered.
 
 use crate::{
+    address::DNS_PORT,
     decide::{self, Packet, Translate, Tuple},
     dns,
     flows::{
@@ -31,25 +32,29 @@ pub fn outward<A: Translate>(
     packet: &Packet<'_>,
     key: &ClientKey<A>,
 ) -> Result<Verdict, Verdict> {
-    match on_link_of(common, key.destination) {
+    match common.clients.on_link(key.destination) {
         Some((peer, true)) if peer != key.link => return between(family, common, packet, (key, peer)),
         Some(_) => return Err(DropReason::Isolation.into()),
         None => {}
     }
     let remote = dns::resolve(family, key.destination, key.protocol, key.destination_port)?;
     may_be_reached(family, common, (remote, key))?;
-    let far = if key.destination.virtual_server().is_some() { Far::Dns } else { Far::Net };
+    let peer = if key.destination.virtual_server().is_some() { Far::Dns } else { Far::Net };
     let tracker = tracker(packet, Direction::Outward);
-    let rule = allow(common, packet, (key, far, tracker.is_none()))
+    let rule = allow(common, packet, (key, peer, tracker.is_none()))
         .map_err(|refusal| refusal.verdict(DropReason::Policy))?;
     let tracker = tracker.ok_or(DropReason::TcpNotSyn)?;
     let source = family.address.ok_or(Verdict::Answer(pmtu::no_route(packet.headers)))?;
     decide::passes(packet, common.uplink.mtu)?;
     family.flows.admit(key.link)?;
-    let nat_port = nat::choose(family, common, key, remote)?;
+    let (nat_port, far) = nat::choose(family, common, key, remote)?;
     let flow = Flow::new(key, remote, nat_port, tracker).judged(rule, common.generation);
-    begin(family, common, flow)?;
-    names::saw_question(common, packet, &flow);
+    let near = packet.hint.map_or_else(|| family.flows.hash(&(*key).into()), |hint| hint.hash);
+    family.flows.insert_hashed(&flow, (near, far), common.now)?;
+    common.policy.opened(&flow);
+    if flow.remote_port == DNS_PORT {
+        names::saw_question(common, packet, &flow);
+    }
     Ok(Verdict::ToNet(A::plan(flow.outward(source))))
 }
 
@@ -90,7 +95,7 @@ pub fn inward<A: Translate>(
     let link = common.policy.forwards.client(protocol, port).ok_or(DropReason::NoFlow)?;
     let client = common.client(link).ok_or(DropReason::LinkDown)?;
     // With a wrong hint nobody has looked at this before.
-    if on_link_of(common, ends.source).is_some() {
+    if common.clients.on_link(ends.source).is_some() {
         return Err(DropReason::Spoofed.into());
     }
     let (address, mtu) = (A::of_client(client).ok_or(DropReason::NoFlow)?, client.mtu);
@@ -243,20 +248,13 @@ fn ask<A: Translate>(
     }
 }
 
-/// Whose link an address is on, and whether it is one that the client may call itself by.
-fn on_link_of<A: Translate>(common: &Common, address: A) -> Option<(u8, bool)> {
-    let clients = (0..).zip(&common.clients).filter_map(|(link, client)| Some((link, client.as_deref()?)));
-    let mut on_link = clients.filter(|(_, client)| address.is_on_link(client));
-    on_link.next().map(|(link, client)| (link, address.is_of(client)))
-}
-
 /// Whether packets are forwarded to an address in the network; the destination itself is on no client's link.
 fn may_be_reached<A: Translate>(
     family: &Family<A>,
     common: &Common,
     (remote, key): (A, &ClientKey<A>),
 ) -> Result<(), DropReason> {
-    if remote.is_internal() || (remote != key.destination && on_link_of(common, remote).is_some()) {
+    if remote.is_internal() || (remote != key.destination && common.clients.on_link(remote).is_some()) {
         return Err(DropReason::Isolation);
     }
     if remote.is_bad_destination() || family.address == Some(remote) {

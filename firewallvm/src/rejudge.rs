@@ -55,7 +55,7 @@ impl Core {
         common.names.set_program(link, prepared.program().names()).map_err(|_| NO_MEMORY)?;
         common.generation = common.generation.wrapping_add(1);
         common.changes = common.changes.saturating_add(1);
-        common.policy.install(link, prepared, common.generation, &common.clients);
+        common.policy.install(link, prepared, common.generation, common.clients.by_port());
         self.v4.begin_sweep();
         self.v6.begin_sweep();
         Ok(())

@@ -3,7 +3,8 @@
 use crate::{
     address::Address,
     client::{Budget, Client},
-    flows::{Flows, PORTS},
+    clients::Clients,
+    flows::Flows,
     fragments::Fragments,
     hash::Random,
     names::Names,
@@ -13,7 +14,6 @@ use crate::{
     uplink::Uplink,
     verdict::Drops,
 };
-use alloc::boxed::Box;
 use core::net::{Ipv4Addr, Ipv6Addr};
 use heapless::Vec;
 
@@ -60,7 +60,7 @@ pub struct Family<A> {
 #[derive(Debug)]
 pub struct Common {
     /// The clients by port of the link device.
-    pub clients: [Option<Box<Client>>; PORTS],
+    pub clients: Clients,
     /// The uplink.
     pub uplink: Uplink,
     /// The rules.
@@ -121,7 +121,7 @@ impl Core {
             v4,
             v6,
             common: Common {
-                clients: [const { None }; PORTS],
+                clients: Clients::new(),
                 uplink: Uplink::default(),
                 policy: Policy::new().ok_or(SetupError::OutOfMemory)?,
                 generation: 0,
@@ -176,18 +176,17 @@ impl Common {
     #[inline]
     #[must_use]
     pub fn client(&self, port: u8) -> Option<&Client> {
-        self.clients.get(usize::from(port)).and_then(Option::as_deref)
+        self.clients.get(port)
     }
 
     /// Takes one error from the allowance of the client on a port; `false` when it is used up.
     pub fn may_tell(&mut self, port: u8) -> bool {
-        let client = self.clients.get_mut(usize::from(port)).and_then(Option::as_deref_mut);
-        client.is_some_and(|client| client.may_be_told(self.now_us))
+        self.clients.may_be_told(port, self.now_us)
     }
 
     /// All clients.
     pub fn all_clients(&self) -> impl Iterator<Item = &Client> {
-        self.clients.iter().filter_map(Option::as_deref)
+        self.clients.iter().map(|(_, client)| client)
     }
 }
 

@@ -89,6 +89,19 @@ impl Bucket {
         self.exact_matches(EMPTY).count_ones()
     }
 
+    /// Fills an empty slot if there are more than are spared; `false` when there are not.
+    #[inline]
+    fn put_sparing(&mut self, tag: u16, flow: u32) -> bool {
+        let empty = self.exact_matches(EMPTY);
+        let beyond_spare = (0..SPARE).fold(empty, |rest, _| rest & rest.wrapping_sub(1));
+        let Some(place) = self.flows.get_mut(Self::first_way(empty)).filter(|_| beyond_spare != 0) else {
+            return false;
+        };
+        *place = flow;
+        self.set_tag(Self::first_way(empty), tag);
+        true
+    }
+
     /// Fills an empty slot; `false` when there is none.
     fn put(&mut self, tag: u16, flow: u32) -> bool {
         let way = Self::first_way(self.matches(EMPTY));
@@ -191,12 +204,17 @@ impl Index {
     }
 
     /// Adds a flow; `false` when there is no place for it.
+    #[inline]
     pub(super) fn insert(&mut self, hash: u64, flow: u32) -> bool {
         let (tag, first) = (tag(hash), self.first_place(hash));
+        let sparing = self.buckets.get_mut(first).is_some_and(|bucket| bucket.put_sparing(tag, flow));
+        sparing || self.insert_crowded(first, tag, flow)
+    }
+
+    /// Adds a flow whose first bucket is about full.
+    #[inline(never)]
+    fn insert_crowded(&mut self, first: usize, tag: u16, flow: u32) -> bool {
         let a = self.buckets.get(first).map_or(0, Bucket::room);
-        if a > SPARE {
-            return self.buckets.get_mut(first).is_some_and(|bucket| bucket.put(tag, flow));
-        }
         let second = self.other_place(first, tag);
         let b = self.buckets.get(second).map_or(0, Bucket::room);
         if a == 0 && b == 0 && !self.make_room(first) && !self.make_room(second) {
