@@ -31,6 +31,7 @@ use link::{Armed, Doorbell, Kind, Link, MAX_PAYLOAD, Meta};
 use packet::{
     headers::{self, Frame, Headers, Network},
     ndp,
+    plain::{self, HEAD},
 };
 
 /// Microseconds without work for which the loop stays awake: about what going to sleep and waking up costs.
@@ -267,7 +268,10 @@ impl<D: Doorbell> Firewall<D> {
     fn handle(&mut self, port: u8, role: Role, number: usize) -> Kind {
         self.long += 1;
         let Self { core, ports, burst, out, advertise, stop, .. } = self;
-        let Some(Received { frame, len, meta, .. }) = burst.get(number) else { return Kind::Frame };
+        let Some(Received { frame, len, meta, hash, .. }) = burst.get(number) else { return Kind::Frame };
+        // Of a plain packet only what its headers cover is looked at, but the head as a whole.
+        let headers = hash.and_then(|_| plain::udp_headers(frame.first_chunk()?));
+        let len = if headers.is_some() { len.max(HEAD) } else { len };
         let Some(bytes) = frame.get_mut(..len) else { return Kind::Frame };
         let meta = meta.copied().unwrap_or_default();
         let done = match (meta.kind, role) {
@@ -281,7 +285,10 @@ impl<D: Doorbell> Firewall<D> {
             (Kind::Frame, Role::Dom0) => Err(DropReason::Message),
             (Kind::Frame, _) => {
                 let mut carrier = Carrier { core, ports, out, port, role };
-                carrier.frame(bytes, &meta)
+                match (headers, hash) {
+                    (Some(headers), Some(hash)) => carrier.plain(bytes, &meta, &headers, hash),
+                    _ => carrier.frame(bytes, &meta),
+                }
             }
         };
         if let Err(reason) = done {
@@ -350,6 +357,22 @@ struct Carrier<'a, D> {
 }
 
 impl<D: Doorbell> Carrier<'_, D> {
+    /// A plain packet, with the hash of its key.
+    fn plain(
+        &mut self,
+        frame: &mut [u8],
+        meta: &Meta,
+        headers: &Headers,
+        hash: u64,
+    ) -> Result<(), DropReason> {
+        let mut offload = Offload::check(meta, headers)?;
+        offload.verified &= self.role == Role::Upstream;
+        let hint = Hint { hash, flow: self.core.v4.flows.candidate(hash) };
+        let mut leaving = Leaving { frame, headers, offload, plain: true };
+        let verdict = self.judge(&leaving, Origin::Whole, Some(hint));
+        self.carry_out(&mut leaving, verdict)
+    }
+
     fn frame(&mut self, bytes: &mut [u8], meta: &Meta) -> Result<(), DropReason> {
         let mut headers = Headers::NONE;
         match headers::parse_into(bytes, &mut headers)? {
@@ -358,7 +381,7 @@ impl<D: Doorbell> Carrier<'_, D> {
                 // What a client says about a checksum is believed by nobody.
                 offload.verified &= self.role == Role::Upstream;
                 let hint = find(self.core, &headers, self.port, self.role);
-                let mut leaving = Leaving { frame: bytes, headers: &headers, offload };
+                let mut leaving = Leaving { frame: bytes, headers: &headers, offload, plain: false };
                 match self.judge(&leaving, Origin::Whole, hint) {
                     Verdict::Complete => self.datagram(),
                     verdict => self.carry_out(&mut leaving, verdict),
@@ -385,7 +408,7 @@ impl<D: Doorbell> Carrier<'_, D> {
 
     #[inline]
     fn judge(&mut self, leaving: &Leaving<'_>, origin: Origin, hint: Option<Hint>) -> Verdict {
-        let Leaving { frame, headers, offload } = leaving;
+        let Leaving { frame, headers, offload, .. } = leaving;
         let packet = Packet { frame, headers, offload: *offload, origin, hint };
         match self.role {
             Role::Downstream => from_client::judge(self.core, &packet, self.port),
@@ -427,7 +450,7 @@ impl<D: Doorbell> Carrier<'_, D> {
             Frame::Ip(headers) => headers,
             Frame::Arp(..) => return Err(DropReason::Internal),
         };
-        let mut leaving = Leaving { frame: bytes, headers: &headers, offload: Offload::NONE };
+        let mut leaving = Leaving { frame: bytes, headers: &headers, offload: Offload::NONE, plain: false };
         let verdict = self.judge(&leaving, Origin::Pieces, None);
         self.carry_out(&mut leaving, verdict)
     }

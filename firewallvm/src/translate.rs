@@ -5,13 +5,14 @@ use crate::{
     ports::Ports,
     verdict::{DropReason, Translation},
 };
+use core::net::Ipv4Addr;
 use link::{Doorbell, Meta};
 use packet::{
     ethernet::{HEADER_LEN, Mac},
     headers::{Headers, Network},
     ipv4::{self, Ipv4},
-    ipv6, quoted,
-    rewrite::{self, Field},
+    ipv6, plain, quoted,
+    rewrite::{self, Endpoints, Field},
 };
 
 /// Whom a frame goes to.
@@ -36,6 +37,8 @@ pub struct Leaving<'f> {
     pub headers: &'f Headers,
     /// Its metadata, checked.
     pub offload: Offload,
+    /// Whether it is a plain packet over IPv4.
+    pub plain: bool,
 }
 
 /// Translates a frame and stages it for its receiver.
@@ -49,13 +52,36 @@ pub fn send<D: Doorbell>(
     to: &Receiver,
     translation: &Translation,
 ) -> Result<(), DropReason> {
-    let Leaving { frame, headers, offload } = leaving;
+    if let (true, Translation::V4(ends)) = (leaving.plain, translation)
+        && leaving.headers.ip_len() <= usize::from(to.mtu)
+    {
+        return send_plain(ports, leaving, to, ends);
+    }
+    let Leaving { frame, headers, offload, .. } = leaving;
     write(frame, headers, offload.field, translation).ok_or(DropReason::Internal)?;
     rewrite::macs(frame, to.mac, crate::address::OUR_MAC).ok_or(DropReason::Internal)?;
     if offload.segment.is_none() && headers.ip_len() > usize::from(to.mtu) {
         return send_pieces(ports, leaving, to);
     }
     let packet = frame.get(..headers.end).ok_or(DropReason::Internal)?;
+    ports.send(to.port, &offload.meta(headers), &[packet])
+}
+
+/// The same for a plain packet that fits the link.
+#[inline]
+fn send_plain<D: Doorbell>(
+    ports: &mut Ports<D>,
+    leaving: &mut Leaving<'_>,
+    to: &Receiver,
+    ends: &Endpoints<Ipv4Addr>,
+) -> Result<(), DropReason> {
+    let Leaving { frame, headers, offload, .. } = leaving;
+    let head = frame.first_chunk_mut().ok_or(DropReason::Internal)?;
+    plain::rewrite(head, (&to.mac, &crate::address::OUR_MAC), plain::Ends::of(ends), offload.field);
+    let packet = frame.get(..headers.end).ok_or(DropReason::Internal)?;
+    if *offload == Offload::NONE {
+        return ports.send_plain(to.port, packet);
+    }
     ports.send(to.port, &offload.meta(headers), &[packet])
 }
 

@@ -56,6 +56,8 @@ pub(super) struct Received<'b> {
     pub(super) meta: Option<&'b Meta>,
     /// For a plain packet: the flow that it probably belongs to; else a number that no flow has.
     pub(super) flow: u32,
+    /// For a plain packet: its flow's hash.
+    pub(super) hash: Option<u64>,
 }
 
 impl Burst {
@@ -151,7 +153,8 @@ impl Burst {
         let record = self.records.get(number)?;
         let frame = self.arena.get_mut(record.start as usize..)?;
         let meta = if record.marked { self.metas.get(number) } else { None };
-        Some(Received { frame, len: record.len as usize, meta, flow: record.flow })
+        let hash = record.plain.then_some(record.hash);
+        Some(Received { frame, len: record.len as usize, meta, flow: record.flow, hash })
     }
 }
 

@@ -6,12 +6,15 @@
 //! little-endian numbers; a one's complement sum does not mind.
 
 use crate::{
-    ethernet::{self, Mac},
-    ipv4,
-    rewrite::Field,
+    ethernet::{self, Ethernet, Mac},
+    headers::{Headers, Network, Transport},
+    ipv4::{self, Ipv4},
+    rewrite::{Endpoints, Field},
     tcp::{self, ACK, RST, SYN, Tcp},
-    udp,
+    udp::{self, Udp},
 };
+
+use core::net::Ipv4Addr;
 
 /// Bytes that hold every header of a plain packet, TCP options aside.
 pub const HEAD: usize = 64;
@@ -64,6 +67,20 @@ pub struct Ends {
     pub addresses: u64,
     /// Destination port, and above it the source port.
     pub ports: u32,
+}
+
+impl Ends {
+    /// The same as they will lie in a frame.
+    #[inline(always)]
+    #[must_use]
+    pub fn of(ends: &Endpoints<Ipv4Addr>) -> Self {
+        let [source, destination] =
+            [ends.source, ends.destination].map(|address| u64::from(u32::from_le_bytes(address.octets())));
+        Self {
+            addresses: source | destination << 32,
+            ports: u32::from(ends.source_port) << 16 | u32::from(ends.destination_port),
+        }
+    }
 }
 
 /// A plain packet.
@@ -156,6 +173,25 @@ fn udp_len(head: &[u8; HEAD]) -> usize {
 pub fn segment(head: &[u8; HEAD]) -> (Tcp, usize) {
     let (tcp, header) = Tcp::fields(&word(head, TRANSPORT_AT));
     (tcp, ip_len(head).wrapping_sub(ipv4::HEADER_LEN + header))
+}
+
+/// All headers of a plain UDP packet, as [`headers::parse`](crate::headers::parse) gives them; `None` for another
+/// protocol, and when a port is 0.
+#[inline(always)]
+#[must_use]
+pub fn udp_headers(head: &[u8; HEAD]) -> Option<Headers> {
+    let udp = Udp::fields(&word(head, TRANSPORT_AT));
+    if protocol(head) != ipv4::UDP || udp.source_port == 0 || udp.destination_port == 0 {
+        return None;
+    }
+    Some(Headers {
+        ethernet: Ethernet::parse(&word(head, 0)),
+        network: Network::V4(Ipv4::fields(&word(head, ethernet::HEADER_LEN))),
+        transport: Transport::Udp(udp),
+        transport_at: TRANSPORT_AT,
+        payload_at: TRANSPORT_AT + udp::HEADER_LEN,
+        end: ethernet::HEADER_LEN + ip_len(head),
+    })
 }
 
 /// Adds in one's complement.

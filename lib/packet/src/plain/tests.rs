@@ -1,7 +1,7 @@
 //! The short way against the long one.
 use super::*;
 use crate::{
-    headers::{self, Headers, Network, Transport},
+    headers,
     rewrite::{self as long, Endpoints},
 };
 use core::net::Ipv4Addr;
@@ -98,6 +98,10 @@ proptest! {
         let station = Station::between(THEM, US);
         let found = recognise(&head_of(&frame), frame.len(), &station);
         let parsed = is_plain(&frame);
+        if found.is_some() {
+            let udp = parsed.filter(|parsed| matches!(parsed.transport, Transport::Udp(_)));
+            prop_assert_eq!(udp_headers(&head_of(&frame)), udp);
+        }
         if headers::parse(&frame) == Err(crate::Fault::PortZero) {
             return Ok(());
         }
@@ -126,7 +130,8 @@ proptest! {
         long::v4(&mut expected, &parsed, &to, field).unwrap();
         long::macs(&mut expected, THEM, US).unwrap();
         let mut head = head_of(&frame);
-        rewrite(&mut head, (&THEM, &US), ends(source, destination, ports), field);
+        prop_assert_eq!(Ends::of(&to), ends(source, destination, ports));
+        rewrite(&mut head, (&THEM, &US), Ends::of(&to), field);
         let len = frame.len().min(HEAD);
         prop_assert_eq!(&head[..len], &expected[..len]);
     }
