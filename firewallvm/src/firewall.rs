@@ -16,6 +16,7 @@ use crate::{
     flows::{Flows, tcp::Direction},
     from_client, from_net, nd,
     offload::Offload,
+    opening,
     ports::Ports,
     resets,
     state::{Core, Setup, SetupError},
@@ -369,8 +370,27 @@ impl<D: Doorbell> Carrier<'_, D> {
         offload.verified &= self.role == Role::Upstream;
         let hint = Hint { hash, flow: self.core.v4.flows.candidate(hash) };
         let mut leaving = Leaving { frame, headers, offload, plain: true };
+        if self.role == Role::Downstream && hint.flow.is_none() {
+            return self.open(&mut leaving, hint);
+        }
         let verdict = self.judge(&leaving, Origin::Whole, Some(hint));
         self.carry_out(&mut leaving, verdict)
+    }
+
+    /// A plain packet of a client that belongs to no flow.
+    #[inline]
+    fn open(&mut self, leaving: &mut Leaving<'_>, hint: Hint) -> Result<(), DropReason> {
+        let Leaving { frame, headers, offload, .. } = leaving;
+        let key = match from_client::opens(self.core, headers, self.port) {
+            Ok(key) => key,
+            Err(verdict) => return self.carry_out(leaving, verdict),
+        };
+        let packet = Packet { frame, headers, offload: *offload, origin: Origin::Whole, hint: Some(hint) };
+        let Core { v4, common, .. } = &mut *self.core;
+        match opening::outward(v4, common, &packet, &key) {
+            Ok(Verdict::ToNet(translation)) => to_net::send(self.ports, self.core, leaving, &translation),
+            Ok(verdict) | Err(verdict) => self.carry_out(leaving, verdict),
+        }
     }
 
     fn frame(&mut self, bytes: &mut [u8], meta: &Meta) -> Result<(), DropReason> {

@@ -256,7 +256,8 @@ impl<A: Address> Flows<A> {
         let entry = self.get_mut(number).ok_or(DropReason::FlowsFull)?;
         let next_free = entry.next;
         let timeout = flow.timeout();
-        *entry = Flow { expires: now.saturating_add(timeout), ..*flow };
+        *entry = *flow;
+        entry.expires = now.saturating_add(timeout);
         if !self.index.insert(near, number) {
             self.give_back(number, next_free);
             return Err(DropReason::FlowsFull);

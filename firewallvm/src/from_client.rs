@@ -8,7 +8,9 @@ use crate::{
     arp,
     client::Client,
     decide::{self, Packet},
-    dhcp, errors, nd,
+    dhcp, errors,
+    flows::ClientKey,
+    nd,
     state::Core,
     verdict::{Answer, DropReason, Verdict},
 };
@@ -17,7 +19,7 @@ use packet::{
     ethernet::{self, Ethernet},
     headers::{Headers, Network, Transport},
     icmp, icmpv6,
-    ipv4::Ipv4,
+    ipv4::{Ipv4, UDP},
     ipv6::Ipv6,
 };
 
@@ -61,13 +63,8 @@ fn check_macs(client: &Client, ethernet: &Ethernet) -> Result<(), DropReason> {
 #[inline]
 fn v4(core: &mut Core, packet: &Packet<'_>, port: u8, ip: &Ipv4) -> Verdict {
     let Some(client) = core.common.client(port) else { return DropReason::LinkDown.into() };
-    if ip.source != client.v4 {
-        return match ip.source {
-            Ipv4Addr::UNSPECIFIED if ip.destination.is_broadcast() && dhcp::is_request(packet.headers) => {
-                Verdict::Answer(Answer::Dhcp)
-            }
-            _ => DropReason::Spoofed.into(),
-        };
+    if let Some(verdict) = foreign_v4(client, packet.headers, ip) {
+        return verdict;
     }
     if packet.hinted().is_none() || packet.headers.ethernet.destination != OUR_MAC {
         if let Some(verdict) = local_v4(client, packet.headers, ip) {
@@ -83,7 +80,46 @@ fn v4(core: &mut Core, packet: &Packet<'_>, port: u8, ip: &Ipv4) -> Verdict {
     decide::outward(&mut core.v4, &mut core.common, packet, port)
 }
 
+/// What comes from an address that is not the client's.
+#[inline]
+fn foreign_v4(client: &Client, headers: &Headers, ip: &Ipv4) -> Option<Verdict> {
+    if ip.source == client.v4 {
+        return None;
+    }
+    Some(match ip.source {
+        Ipv4Addr::UNSPECIFIED if ip.destination.is_broadcast() && dhcp::is_request(headers) => {
+            Verdict::Answer(Answer::Dhcp)
+        }
+        _ => DropReason::Spoofed.into(),
+    })
+}
+
+/// The connection that a plain packet of no flow may open: what [`judge`] finds out about one before rules are asked.
+///
+/// # Errors
+/// What becomes of it instead.
+#[inline]
+pub fn opens(core: &Core, headers: &Headers, port: u8) -> Result<ClientKey<Ipv4Addr>, Verdict> {
+    let (Network::V4(ip), Transport::Udp(udp)) = (&headers.network, &headers.transport) else {
+        return Err(DropReason::Internal.into());
+    };
+    let client = core.client(port).ok_or(DropReason::LinkDown)?;
+    check_macs(client, &headers.ethernet)?;
+    match foreign_v4(client, headers, ip).or_else(|| local_v4(client, headers, ip)) {
+        Some(verdict) => Err(verdict),
+        None => Ok(ClientKey {
+            client: ip.source,
+            destination: ip.destination,
+            client_port: udp.source_port,
+            destination_port: udp.destination_port,
+            protocol: UDP,
+            link: port,
+        }),
+    }
+}
+
 /// What goes no farther than this link.
+#[inline]
 fn local_v4(client: &Client, headers: &Headers, ip: &Ipv4) -> Option<Verdict> {
     if dhcp::is_request(headers) && (ip.destination.is_broadcast() || ip.destination == client.v4_gateway) {
         return Some(Verdict::Answer(Answer::Dhcp));

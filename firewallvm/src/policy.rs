@@ -151,9 +151,13 @@ impl Policy {
     }
 
     /// A flow that rules of its clients allowed begins.
+    #[inline]
     pub fn opened<A: Address>(&mut self, flow: &Flow<A>) {
-        for (link, rule) in flow.rules().into_iter().flatten() {
-            self.of_mut(link).into_iter().for_each(|rules| rules.opened(rule));
+        let [near, far] = flow.rules();
+        for (link, rule) in [near, far].into_iter().flatten() {
+            if let Some(rules) = self.of_mut(link) {
+                rules.opened(rule);
+            }
         }
     }
 

@@ -148,6 +148,7 @@ const _: () = {
 
 impl<A: Address> Flow<A> {
     /// A flow to or from the uplink that begins now, not judged yet.
+    #[inline]
     #[must_use]
     pub fn new(key: &ClientKey<A>, remote: A, nat_port: u16, tracker: Tracker) -> Self {
         Self {
@@ -201,8 +202,10 @@ impl<A: Address> Flow<A> {
 
     /// The same, allowed by a rule (or [`NO_RULE`]) in a generation of the rules.
     #[must_use]
-    pub const fn judged(self, rule: u16, generation: u16) -> Self {
-        Self { rule, generation, ..self }
+    #[inline]
+    pub const fn judged(mut self, rule: u16, generation: u16) -> Self {
+        (self.rule, self.generation) = (rule, generation);
+        self
     }
 
     /// Whether the entry is in use.

@@ -29,10 +29,18 @@ struct Bucket {
     tags: [u64; 2],
     /// Flow numbers.
     flows: [u32; WAYS],
+    /// At least as many as there are keys whose first bucket this is but that are in their other one; once
+    /// [`MANY`], that for ever. With none, a key that is not here is nowhere.
+    elsewhere: u32,
 }
 
+/// A number that is not kept any more.
+const MANY: u32 = u32::MAX;
+
+const _: () = assert!(size_of::<Bucket>() == 64);
+
 impl Bucket {
-    const NEW: Self = Self { tags: [0; 2], flows: [0; WAYS] };
+    const NEW: Self = Self { tags: [0; 2], flows: [0; WAYS], elsewhere: 0 };
 
     /// The slots with this tag, as a bitmap in which slot w is bit 8w rounded down to 16, plus w's lowest bit. The first
     /// one is; others may only look like it, as a match borrows from its neighbour.
@@ -176,6 +184,9 @@ impl Index {
                 }
                 found &= found - 1;
             }
+            if bucket.elsewhere == 0 {
+                return None;
+            }
         }
         None
     }
@@ -186,6 +197,7 @@ impl Index {
         let (tag, place) = (tag(hash), self.first_place(hash));
         let bucket = self.buckets.get(place)?;
         match bucket.first(bucket.matches(tag)) {
+            None if bucket.elsewhere == 0 => None,
             None => self.second_candidate(place, tag),
             found => found,
         }
@@ -222,6 +234,11 @@ impl Index {
         }
         for place in if a >= b { [first, second] } else { [second, first] } {
             if self.buckets.get_mut(place).is_some_and(|bucket| bucket.put(tag, flow)) {
+                if place != first
+                    && let Some(bucket) = self.buckets.get_mut(first)
+                {
+                    bucket.elsewhere = bucket.elsewhere.saturating_add(1);
+                }
                 return true;
             }
         }
@@ -238,6 +255,8 @@ impl Index {
             if other != place && self.buckets.get_mut(other).is_some_and(|bucket| bucket.put(tag, flow)) {
                 if let Some(bucket) = self.buckets.get_mut(place) {
                     bucket.set_tag(way, EMPTY);
+                    // Whether this was its first bucket is not known.
+                    bucket.elsewhere = MANY;
                 }
                 return true;
             }
@@ -254,10 +273,20 @@ impl Index {
             while found != 0 {
                 if bucket.first(found) == Some(flow) {
                     bucket.set_tag(Bucket::first_way(found), EMPTY);
+                    if place != first {
+                        self.came_back(first);
+                    }
                     return;
                 }
                 found &= found - 1;
             }
+        }
+    }
+
+    /// A key of this first bucket is not in its other one any more.
+    fn came_back(&mut self, first: usize) {
+        if let Some(bucket) = self.buckets.get_mut(first).filter(|bucket| bucket.elsewhere != MANY) {
+            bucket.elsewhere = bucket.elsewhere.saturating_sub(1);
         }
     }
 }
@@ -288,7 +317,38 @@ mod tests {
             index.remove(*hash, flow);
             assert_eq!(index.find(*hash, |found| found == flow), None);
         }
-        assert!(index.buckets.iter().all(|bucket| bucket.tags == [0; 2]));
+        assert!(index.buckets.iter().all(|bucket| bucket.tags == [0; 2] && bucket.elsewhere == 0));
+    }
+
+    /// Whatever comes, moves and goes, nobody is overlooked: a small index, filled to its last slots again and again.
+    #[test]
+    fn overlooks_nobody_however_full() {
+        let mut random = Random::new([3, 4]);
+        let mut index = Index::new(200).unwrap();
+        let mut there: Vec<(u64, u32)> = Vec::new();
+        let (mut moved, mut refused) = (0, 0);
+        for flow in 0..60_000 {
+            let hash = random.next_u64();
+            // Long stretches of filling and of emptying.
+            if !there.is_empty() && random.next_u64() % 8 < if flow / 2_000 % 2 == 0 { 3 } else { 5 } {
+                let gone = usize::try_from(random.next_u64()).unwrap() % there.len();
+                let (hash, flow) = there.swap_remove(gone);
+                index.remove(hash, flow);
+                assert_eq!(index.find(hash, |found| found == flow), None);
+            } else if index.insert(hash, flow) {
+                there.push((hash, flow));
+            } else {
+                refused += 1;
+            }
+            if flow % 16 == 0 {
+                for (hash, flow) in &there {
+                    assert_eq!(index.find(*hash, |found| found == *flow), Some(*flow));
+                    assert!(index.candidate(*hash).is_some());
+                }
+            }
+            moved = index.buckets.iter().filter(|bucket| bucket.elsewhere == MANY).count();
+        }
+        assert!(moved > 0 && refused > 0, "{moved} {refused}");
     }
 
     /// A million flows have two million keys: all find a place, most of them their first.

@@ -110,6 +110,7 @@ impl InForce {
     }
 
     /// A connection that a rule allowed begins.
+    #[inline]
     pub(super) fn opened(&mut self, rule: u16) {
         self.limits.opened(rule);
     }

@@ -59,7 +59,11 @@ impl Limits {
     }
 
     /// A connection that this rule allowed begins.
+    #[inline]
     pub(super) fn opened(&mut self, rule: u16) {
+        if self.slots.is_empty() {
+            return;
+        }
         if let Some(slot) = self.slot(rule) {
             slot.live = slot.live.saturating_add(1);
         }
