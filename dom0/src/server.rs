@@ -14,8 +14,9 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen, socket_with,
 };
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, channel};
@@ -47,7 +48,7 @@ impl Server {
             fail(format!("cannot be used: {e}"), "run bulkheadd as root, or give --runtime-dir")
         };
         std::fs::create_dir_all(runtime_dir).map_err(unusable)?;
-        let lock = File::create(runtime_dir.join("bulkheadd.lock")).map_err(unusable)?;
+        let lock = lock_file(&runtime_dir.join("bulkheadd.lock")).map_err(unusable)?;
         rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| fail("another bulkheadd is running here".into(), "stop it first"))?;
         let path = crate::settings::socket_in(runtime_dir);
@@ -79,6 +80,13 @@ impl Server {
             })?;
         }
     }
+}
+
+/// Opens the lock, which nobody else may open: whoever can may hold it, and the daemon would never start again.
+fn lock_file(path: &Path) -> io::Result<File> {
+    let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(file)
 }
 
 /// Listens at `path`, which appears when connections are taken and with its final mode.
@@ -159,4 +167,23 @@ pub fn dial(runtime_dir: &Path) -> Result<OwnedFd, Problem> {
         };
         Problem::new(path.display().to_string(), format!("{why} ({e})"), remedy)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_else_can_hold_the_lock() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("bulkheadd.lock");
+        std::fs::write(&path, "").unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        let server = Server::open(directory.path()).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let again = Server::open(directory.path()).unwrap_err();
+        assert!(again.why.contains("another bulkheadd"), "{again}");
+        drop(server);
+        Server::open(directory.path()).unwrap();
+    }
 }
