@@ -4,7 +4,7 @@ use crate::enclosed::MAX_TEXT;
 use crate::name::Name;
 use crate::problem::Problem;
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, openat, renameat, unlinkat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, openat, renameat, unlinkat};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -47,7 +47,11 @@ impl Store {
     pub fn read(&self, name: &Name) -> Result<Option<String>, Problem> {
         let Some(directory) = self.open().map_err(|why| self.unsafe_place(why))? else { return Ok(None) };
         let fail = |why: String| {
-            Problem::new(self.what(name), why, "make it a text file that root owns, or remove it")
+            Problem::new(
+                self.what(name),
+                why,
+                "make it a text file that root owns and nobody else can write to, or remove it",
+            )
         };
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match openat(&directory, file_name(name), flags, Mode::empty()) {
@@ -113,17 +117,16 @@ impl Store {
             Err(e) => return Err(format!("cannot be used: {e}")),
         };
         let stat = rustix::fs::fstat(&directory).map_err(|e| format!("cannot be used: {e}"))?;
-        if stat.st_uid != 0 && stat.st_uid != rustix::process::geteuid().as_raw() {
-            return Err(format!("belongs to the user {}", stat.st_uid));
-        }
-        if Mode::from_raw_mode(stat.st_mode).intersects(Mode::WGRP | Mode::WOTH) {
-            return Err("can be written to by others than its owner".to_owned());
-        }
+        owned(&stat)?;
         Ok(Some(directory))
     }
 
     fn unsafe_place(&self, why: String) -> Problem {
-        let remedy = "chown root and chmod 700 it, or name another directory with --rules-dir";
+        let remedy = if rustix::process::geteuid().is_root() {
+            "chown root and chmod 700 it, or name another directory with --rules-dir"
+        } else {
+            "become root, or name another directory with --rules-dir"
+        };
         Problem::new(self.directory.display().to_string(), why, remedy)
     }
 }
@@ -138,12 +141,24 @@ fn text(file: File) -> Result<String, String> {
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err("is not a file".to_owned());
     }
+    owned(&stat)?;
     let mut bytes = Vec::new();
     file.take(MAX_TEXT as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() > MAX_TEXT {
         return Err(format!("is longer than {} MiB", MAX_TEXT / 1024 / 1024));
     }
     String::from_utf8(bytes).map_err(|_| "is not UTF-8 text".to_owned())
+}
+
+/// Whether only its owner, who is root or this user, can write to something; otherwise why not.
+fn owned(stat: &Stat) -> Result<(), String> {
+    if stat.st_uid != 0 && stat.st_uid != rustix::process::geteuid().as_raw() {
+        return Err(format!("belongs to the user {}", stat.st_uid));
+    }
+    if Mode::from_raw_mode(stat.st_mode).intersects(Mode::WGRP | Mode::WOTH) {
+        return Err("can be written to by others than its owner".to_owned());
+    }
+    Ok(())
 }
 
 fn replace(directory: &OwnedFd, name: &str, text: Option<&str>) -> io::Result<()> {
@@ -156,9 +171,12 @@ fn replace(directory: &OwnedFd, name: &str, text: Option<&str>) -> io::Result<()
         remove(&beside)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut file = File::from(openat(directory, &beside, flags, FILE_MODE)?);
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        renameat(directory, &beside, directory, name)?;
+        let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+        if let Err(e) = written.and_then(|()| Ok(renameat(directory, &beside, directory, name)?)) {
+            // What is left of it would keep a full disk full.
+            let _ = remove(&beside);
+            return Err(e);
+        }
     } else {
         remove(name)?;
     }
@@ -211,7 +229,29 @@ mod tests {
         store.write(&work, Some("drop\n")).unwrap();
         std::fs::set_permissions(&store.directory, PermissionsExt::from_mode(0o777)).unwrap();
         assert!(store.read(&work).unwrap_err().why.contains("others"));
-        assert!(store.write(&work, Some("accept\n")).unwrap_err().remedy.contains("chmod 700"));
+        assert!(store.write(&work, Some("accept\n")).unwrap_err().remedy.contains("--rules-dir"));
+    }
+
+    #[test]
+    fn file_that_others_write_to_is_not_used() {
+        let (_directory, store, work) = place();
+        store.write(&work, Some("drop\n")).unwrap();
+        for mode in [0o620, 0o602] {
+            std::fs::set_permissions(store.path(&work), PermissionsExt::from_mode(mode)).unwrap();
+            assert!(store.read(&work).unwrap_err().why.contains("others"));
+        }
+        std::fs::set_permissions(store.path(&work), PermissionsExt::from_mode(0o644)).unwrap();
+        assert!(store.read(&work).is_ok());
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_not_left_behind() {
+        let (_directory, store, work) = place();
+        store.write(&work, None).unwrap();
+        // A directory cannot be replaced by a file: the last step fails.
+        std::fs::create_dir(store.path(&work)).unwrap();
+        store.write(&work, Some("drop\n")).unwrap_err();
+        assert_eq!(std::fs::read_dir(&store.directory).unwrap().count(), 1);
     }
 
     #[test]
