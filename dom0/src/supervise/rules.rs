@@ -23,6 +23,7 @@ use crate::settings::Settings;
 use control::message::{Decision, RULES_PIECE, ToFirewall};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Sets of rules per domain that are remembered, for decisions that are reported late.
 const REMEMBERED: usize = 4;
@@ -46,6 +47,8 @@ struct Standing {
     problem: Option<Problem>,
     /// What the firewallvm was sent last, its answer outstanding.
     sent: Option<(u32, Arc<Rules>)>,
+    /// When that was.
+    sent_at: Option<Instant>,
     /// What it said is in force.
     in_force: Option<(u32, Arc<Rules>)>,
     /// What it refused last, and why.
@@ -190,7 +193,7 @@ impl Supervisor {
         standing.refused = None;
         standing.recent.push_front((generation, Arc::clone(&rules)));
         standing.recent.truncate(REMEMBERED);
-        standing.sent = Some((generation, rules));
+        (standing.sent, standing.sent_at) = (Some((generation, rules)), Some(Instant::now()));
     }
 
     /// The client on a firewallvm's port.
@@ -234,8 +237,8 @@ impl Supervisor {
         journal.write(&name, decision, rules.map(|(_, rules)| &**rules));
     }
 
-    /// What is wrong with a domain's rules, in one line.
-    pub(super) fn rules_problem(&self, name: &Name) -> Option<String> {
+    /// What is wrong with a domain's rules, in one line; that a firewallvm is silent after this time.
+    pub(super) fn rules_problem(&self, name: &Name, patience: Duration) -> Option<String> {
         let standing = self.rules.standings.get(name)?;
         let instead = instead(standing.wanted.as_ref());
         if let Some(problem) = &standing.problem {
@@ -244,7 +247,11 @@ impl Supervisor {
         if let Some((_, why)) = &standing.refused {
             return Some(format!("the firewall refused its rules: {why}"));
         }
-        None
+        let (generation, _) = standing.sent.as_ref()?;
+        let waiting = standing.sent_at?.elapsed();
+        let seconds = waiting.as_secs();
+        let why = format!("the firewall has not acknowledged set {generation} yet, sent {seconds} s ago");
+        (waiting >= patience).then_some(why)
     }
 }
 

@@ -27,7 +27,7 @@ impl Supervisor {
             uptime_s: runtime.vmm.as_ref().and(runtime.started).map(|t| t.elapsed().as_secs()),
             restarts: runtime.restarts,
             version: runtime.hello.clone(),
-            rules: self.rules_problem(&machine.name),
+            rules: self.rules_problem(&machine.name, self.settings.times.rules),
         }
     }
 }

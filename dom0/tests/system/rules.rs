@@ -130,10 +130,14 @@ fn silence_is_told_and_the_next_firewall_gets_what_was_saved() {
     machine.log_has("fw", "mood ignore-rules");
     let why = machine.install("work", "drop\ndrop\n").unwrap_err();
     assert!(why.contains("saved") && why.contains("not acknowledged"), "{why}");
-    assert_eq!(machine.rules("work").0.in_force, Some((1, Agreement::Different)));
+    let state = machine.rules("work").0;
+    assert_eq!(state.in_force, Some((1, Agreement::Different)));
+    for told in [state.problem, machine.status("work").rules] {
+        assert!(told.as_ref().is_some_and(|t| t.contains("not acknowledged set 2")), "{told:?}");
+    }
     machine.kill("fw");
     let state = machine.wait_for_rules("work", |s| s.in_force.is_some_and(|(g, _)| g == 3));
-    assert_eq!(state.in_force, Some((3, Agreement::Same)));
+    assert_eq!((state.in_force, state.problem), (Some((3, Agreement::Same)), None));
     machine.log_has("fw", "port 3 generation 3: 2 rules");
 }
 

@@ -96,11 +96,14 @@ fn standing(domain: &Name, fetched: &Fetched) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     match state.in_force {
         Some((generation, Agreement::Same)) => writeln!(out, "in force (set {generation})")?,
-        Some((generation, Agreement::Different)) => writeln!(
-            out,
-            "not what is in force (set {generation}): the file was changed by hand; `bulkhead rules reload {domain}` puts it \
-             in force"
-        )?,
+        Some((generation, Agreement::Different)) => {
+            // Where the daemon knows why, that is said below.
+            let why = if state.problem.is_none() { ": the file was changed by hand" } else { "" };
+            writeln!(
+                out,
+                "not what is in force (set {generation}){why}; `bulkhead rules reload {domain}` puts it in force"
+            )?;
+        }
         None => writeln!(out, "not in force: no firewall enforces rules of {domain} now")?,
     }
     if let Some(problem) = &state.problem {

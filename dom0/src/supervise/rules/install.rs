@@ -11,7 +11,7 @@ use crate::rules::{DEFAULT, Rules, Version, decisions, now};
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Rules that are saved and sent; over once the firewallvm has answered.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl Supervisor {
         let state = RulesState {
             file: self.rules.store.what(name),
             in_force: in_force.map(|(generation, rules)| (*generation, agreement(rules))),
-            problem: self.rules_problem(name),
+            problem: self.rules_problem(name, Duration::ZERO),
             version: version.clone(),
         };
         let text = enclosed::put(file.as_deref().unwrap_or(DEFAULT)).map_err(|e| {
