@@ -33,7 +33,7 @@ pub(crate) fn rule_cuts_a_transfer(chain: &Chain) {
     };
     until(Duration::from_secs(20), "the first bytes", || (arrived() > 64 << 10).then_some(()));
     let port = chain.web.port();
-    let said = rules(chain, &format!("add --before 0 work drop proto=tcp dstports={port}"));
+    let said = rules(chain, &format!("add --before 0 work drop proto=tcp dstports={port} log=yes"));
     assert!(said.contains("in force"), "{said}");
     let at_once = arrived();
     assert!(at_once < LONG, "the transfer was still under way");
@@ -47,6 +47,11 @@ pub(crate) fn rule_cuts_a_transfer(chain: &Chain) {
     let hits: u64 = first.last().unwrap().parse().unwrap_or_else(|e| panic!("{e}: {listed}"));
     assert!(hits > 0, "the rule decided: {listed}");
     assert!(listed.contains("in force"), "{listed}");
+    let logged = format!("-> 10.0.2.2:{port} by rule 0 (drop proto=tcp dstports={port} log=yes)");
+    until(Duration::from_secs(10), "the decision in the log", || {
+        let log = rules(chain, "log work");
+        log.lines().any(|l| l.contains(" dropped tcp 10.137.") && l.contains(&logged)).then_some(())
+    });
     rules(chain, "del work 0");
     assert!(fetches(chain, "work"), "online again");
     assert_ne!(transfer.wait().status, 0, "the transfer did not come to its end");
