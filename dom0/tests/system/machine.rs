@@ -210,6 +210,15 @@ impl Machine {
         }
     }
 
+    /// Waits until a domain's log has a line, and another one behind it.
+    pub(crate) fn log_has_after(&self, name: &str, first: &str, then: &str) {
+        let start = Instant::now();
+        while !self.log(name).split_once(first).is_some_and(|(_, rest)| rest.contains(then)) {
+            assert!(start.elapsed() < PATIENCE, "no {first:?} and then {then:?} in:\n{}", self.log(name));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Epochs with which an end was attached, in order.
     pub(crate) fn epochs(&self, name: &str, end: &str) -> Vec<u64> {
         let log = self.log(name);

@@ -41,6 +41,8 @@ fn dead_netvm_is_replaced_and_its_peers_go_on() {
     let machine = Machine::with_chain();
     machine.ask(up(&["work"])).unwrap();
     let before = machine.status("fw");
+    machine.log_has("net", "got on Port(1): greetings from fw");
+    machine.log_has("fw", "got on Port(1): greetings from net");
     machine.kill("net");
     machine.wait_for("net", |s| s.restarts == 1 && s.state == Phase::Running);
     machine.log_has("fw", "detached Port(1)");
@@ -58,6 +60,9 @@ fn dead_firewallvm_is_replaced_and_every_link_is_plumbed_anew() {
     let machine = Machine::with_chain();
     machine.ask(up(&[])).unwrap();
     machine.log_has_times("fw", "dom0 says Client", 2);
+    for client in ["work", "personal"] {
+        machine.log_has(client, "got on Vif(0): greetings from fw");
+    }
     machine.kill("fw");
     machine.wait_for("fw", |s| s.restarts == 1 && s.state == Phase::Running);
     for client in ["work", "personal"] {
@@ -156,8 +161,8 @@ fn accused_link_is_plumbed_anew() {
     let machine = Machine::with_chain();
     machine.behaves("fw", "accuse");
     machine.ask(up(&["fw"])).unwrap();
-    machine.log_has_times("net", "got on Port(1): greetings from fw", 2);
-    machine.log_has_times("net", "detached Port(1)", 1);
+    // Before it is detached the link may have carried a greeting or not.
+    machine.log_has_after("net", "detached Port(1)", "got on Port(1): greetings from fw");
 }
 
 #[test]
