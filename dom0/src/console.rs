@@ -109,10 +109,17 @@ fn nonblocking(fd: &OwnedFd) -> io::Result<()> {
     Ok(rustix::fs::fcntl_setfl(fd, flags | rustix::fs::OFlags::NONBLOCK)?)
 }
 
-/// Replaces what could move a terminal's cursor or hide text.
+/// Replaces what could move a terminal's cursor, turn text round or hide it.
 #[must_use]
 pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if misleads(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// Control characters, those that change the direction of text, those without width, and ends of lines.
+const fn misleads(c: char) -> bool {
+    matches!(c,
+        '\0'..='\x1f' | '\x7f'..='\u{9f}' | '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}'
+        | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
 }
 
 struct Pump {
@@ -279,6 +286,16 @@ mod tests {
             assert!(start.elapsed() < Duration::from_secs(10), "not within ten seconds");
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    #[test]
+    fn nothing_misleading_is_shown() {
+        assert_eq!(
+            printable("a\x1b[2J\u{9b}b\u{202e}c\r\u{2066}d\u{200b}e"),
+            "a\u{fffd}[2J\u{fffd}b\u{fffd}c\u{fffd}\u{fffd}d\u{fffd}e"
+        );
+        let plain = "grüße, \u{6a9}\u{200c}\u{645}";
+        assert_eq!(printable(plain), plain);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! One request to the daemon and its answers.
 
-use super::tty;
+use super::{show, tty};
 use crate::problem::Problem;
 use crate::protocol::{Answer, Outcome, Request};
 use crate::server::dial;
@@ -75,10 +75,10 @@ impl Progress {
     }
 
     fn say(&self, text: &str) {
-        let text = crate::console::printable(text);
         match self {
-            Self::Lines => eprintln!("{text}"),
+            Self::Lines => show::note(text),
             Self::Spinner(bar) => {
+                let text = crate::console::printable(text);
                 bar.enable_steady_tick(Duration::from_millis(120));
                 let last = bar.message();
                 if !last.is_empty() {
@@ -96,7 +96,7 @@ impl Drop for Progress {
             let last = bar.message();
             bar.finish_and_clear();
             if !last.is_empty() {
-                eprintln!("{last}");
+                show::note(&last);
             }
         }
     }

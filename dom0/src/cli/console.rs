@@ -12,7 +12,7 @@ const ESCAPE: u8 = 0x1d;
 /// Carries bytes both ways until the user leaves or the domain ends. When standard input is no terminal and
 /// ends, output goes on.
 pub(super) fn console(stream: &OwnedFd) -> anyhow::Result<()> {
-    eprintln!("[console: Ctrl-] leaves]");
+    super::show::note("[console: Ctrl-] leaves]");
     let raw = Raw::enter();
     let mut out = std::io::stdout().lock();
     let stdin = rustix::stdio::stdin();
@@ -50,7 +50,7 @@ pub(super) fn console(stream: &OwnedFd) -> anyhow::Result<()> {
         }
     };
     drop(raw);
-    eprintln!("\n[console: {left}]");
+    let _ = write!(anstream::stderr(), "\n[console: {left}]\n");
     Ok(())
 }
 

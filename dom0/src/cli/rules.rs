@@ -17,7 +17,7 @@ use crate::problem::Problem;
 use crate::protocol::{Outcome, Request, RulesState};
 use crate::rules::{DEFAULT, now};
 use anyhow::Context;
-use clap::Subcommand;
+use clap::{ArgGroup, Subcommand};
 use rules_compiler::edit as change;
 use std::io::Write;
 use std::path::PathBuf;
@@ -105,11 +105,12 @@ pub(super) enum Rules {
         json: bool,
     },
     /// Replace a domain's rules by those of another firewall
+    #[command(group(ArgGroup::new("source").required(true).args(["qubes", "nft"])))]
     Import {
         /// The domain
         domain: Name,
         /// A firewall.xml of Qubes OS
-        #[arg(long, value_name = "FILE", required_unless_present = "nft", conflicts_with = "nft")]
+        #[arg(long, value_name = "FILE")]
         qubes: Option<PathBuf>,
         /// A ruleset of nftables, as `nft -j list ruleset` prints it
         #[arg(long, value_name = "FILE")]
@@ -241,10 +242,11 @@ fn install(place: &Place, domain: &Name, over: &RulesState, text: &str) -> anyho
     match ask::ask_with(&place.runtime_dir, &request, &[memory])? {
         (Outcome::Installed { generation, notes }, _) => {
             for note in notes {
-                eprintln!("{}", crate::console::printable(&note));
+                super::show::note(&note);
             }
             if let Some(generation) = generation {
-                writeln!(std::io::stdout(), "{domain}: rules in force (set {generation})")?;
+                // They are installed, whether or not that can be told.
+                let _ = writeln!(std::io::stdout(), "{domain}: rules in force (set {generation})");
             }
             Ok(Done::Installed)
         }

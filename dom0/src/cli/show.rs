@@ -35,6 +35,12 @@ pub(super) fn error(error: &anyhow::Error) {
     }
 }
 
+/// Prints a line on standard error.
+pub(super) fn note(text: &str) {
+    // Nowhere is left to report a failure to.
+    let _ = writeln!(anstream::stderr(), "{}", crate::console::printable(text));
+}
+
 /// Prints a value as JSON.
 pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();

@@ -207,6 +207,39 @@ fn check_and_test_need_no_daemon() {
     assert!(code == Some(1) && said.contains("packet is incomplete"), "{said}");
 }
 
+#[test]
+fn only_domains_with_rules_are_checked_and_one_bad_file_hides_no_other() {
+    let daemon = Daemon::start();
+    for verb in [&["check"][..], &["export"], &["test"]] {
+        for (name, why) in [("nosuch", "no such domain"), ("fw", "only AppVMs have firewall rules")] {
+            let mut arguments = [&["rules"], verb, &[name]].concat();
+            arguments.extend((verb == ["test"]).then_some("tcp 192.0.2.1:443"));
+            let said = daemon.refuses(&arguments);
+            assert!(said.contains(why) && said.contains("remedy: "), "{arguments:?}: {said}");
+        }
+    }
+    assert!(daemon.says(&["rules", "check", "work"]).contains("no file, so it is `accept`"));
+    daemon.write_rules("accept tcp 443\naccept tcp 443\n");
+    let rules = daemon.directory.path().join("rules");
+    std::os::unix::fs::symlink("work.rules", rules.join("personal.rules")).unwrap();
+    let output = daemon.run(&["rules", "check"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("personal.rules: is a symbolic link"), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).ends_with("work.rules: 2 rules, 1 warning\n"), "{}", text(&output.stdout));
+    let said = daemon.refuses(&["rules", "export", "work", "--nft", "--interface", "a\n\u{1b}b"]);
+    assert!(said.contains("is no name of an interface") && !said.contains('\u{1b}'), "{said:?}");
+}
+
+#[test]
+fn what_is_installed_is_so_even_if_nobody_hears_it() {
+    let daemon = Daemon::start();
+    daemon.says(&["up", "work"]);
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut add = daemon.command(&["rules", "add", "work", "accept", "dstdomain=nobody"]);
+    assert!(add.stdout(full()).stderr(full()).status().unwrap().success());
+    assert_eq!(daemon.rules(), "accept\naccept dstdomain=nobody\n");
+}
+
 fn bulkhead(directory: &Path, arguments: &[&str], input: &str) -> (Option<i32>, String, String) {
     use std::io::Write;
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_bulkhead"));

@@ -1,7 +1,9 @@
 //! `bulkhead rules check` and `test`: what rules mean, without a daemon.
 
 use super::{Place, fetch, said};
-use crate::domain::{Domains, file};
+use crate::cli::show;
+use crate::console::printable;
+use crate::domain::{Domains, Kind, file};
 use crate::name::Name;
 use crate::problem::Problem;
 use crate::rules::between::{self, Side, Whereabouts};
@@ -32,11 +34,18 @@ pub(super) fn check(place: &Place, named: &[String]) -> anyhow::Result<ExitCode>
     };
     let mut errors = 0;
     for what in &what {
-        let (file, text) = text(&store, what)?;
-        errors += u32::from(!check_one(place, what, &file, &text)?);
+        let good = match text(place, &store, what) {
+            Ok((file, text)) => check_one(place, what, &printable(&file), &text)?,
+            Err(error) => {
+                show::error(&error);
+                false
+            }
+        };
+        errors += u32::from(!good);
     }
     if what.is_empty() {
-        writeln!(std::io::stdout(), "{}: no rules, nothing wrong", place.rules_dir.display())?;
+        let directory = place.rules_dir.display().to_string();
+        writeln!(std::io::stdout(), "{}: no rules, nothing wrong", printable(&directory))?;
     }
     Ok(if errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -52,12 +61,34 @@ fn what(word: &str) -> anyhow::Result<What> {
     }
 }
 
-fn text(store: &Store, what: &What) -> anyhow::Result<(String, String)> {
+fn text(place: &Place, store: &Store, what: &What) -> anyhow::Result<(String, String)> {
     match what {
-        What::Domain(name) => Ok((store.what(name), store.read(name)?.unwrap_or_else(|| DEFAULT.to_owned()))),
+        What::Domain(name) => {
+            has_rules(place, name)?;
+            Ok(text_or_default(store, name, store.read(name)?))
+        }
         What::File(path) => Ok((path.clone(), read(path, std::fs::File::open(path))?)),
         What::Input => Ok(("standard input".to_owned(), read("standard input", Ok(std::io::stdin()))?)),
     }
+}
+
+/// What messages call a domain's rules, and their text.
+fn text_or_default(store: &Store, name: &Name, text: Option<String>) -> (String, String) {
+    match text {
+        Some(text) => (store.what(name), text),
+        None => (format!("{} (no file, so it is `accept`)", store.what(name)), DEFAULT.to_owned()),
+    }
+}
+
+/// Only AppVMs have rules. Without readable domain files nobody knows, and any name will do.
+fn has_rules(place: &Place, name: &Name) -> Result<(), Problem> {
+    let Ok(domains) = file::read_all(&place.config_dir) else { return Ok(()) };
+    let (why, remedy) = match domains.get(name).map(|domain| domain.kind.value) {
+        Some(Kind::Appvm) => return Ok(()),
+        Some(kind) => (format!("is a {kind}: only AppVMs have firewall rules"), "name an AppVM"),
+        None => ("there is no such domain".to_owned(), "name a domain that has a file in --config-dir"),
+    };
+    Err(Problem::new(name.to_string(), why, remedy))
 }
 
 pub(super) fn read(what: &str, from: std::io::Result<impl Read>) -> anyhow::Result<String> {
@@ -78,14 +109,18 @@ fn check_one(place: &Place, what: &What, file: &str, text: &str) -> anyhow::Resu
             return Ok(false);
         }
     };
-    said::show(&compiled.warnings(), file, text);
+    let warnings = compiled.warnings();
+    said::show(&warnings, file, text);
+    let mut remarks = warnings.len();
     if let What::Domain(name) = what {
         let (refused, notes) = look_around(place, name, file, &compiled.policy);
+        remarks += notes.len();
         for note in notes {
-            eprintln!("{note}");
+            show::note(&format!("warning: {note}"));
         }
         if let Some(why) = refused {
-            eprintln!("{why}");
+            let remedy = "forward another port, or take the rule out of one of the two";
+            show::error(&Problem::new(name.to_string(), why, remedy).into());
             return Ok(false);
         }
     }
@@ -93,7 +128,12 @@ fn check_one(place: &Place, what: &What, file: &str, text: &str) -> anyhow::Resu
         1 => (1, ""),
         n => (n, "s"),
     };
-    writeln!(std::io::stdout(), "{file}: {rules} rule{s}, nothing wrong")?;
+    let found = match remarks {
+        0 => "nothing wrong".to_owned(),
+        1 => "1 warning".to_owned(),
+        n => format!("{n} warnings"),
+    };
+    writeln!(std::io::stdout(), "{file}: {rules} rule{s}, {found}")?;
     Ok(true)
 }
 
@@ -154,6 +194,7 @@ pub(super) fn test(place: &Place, domain: &Name, words: &[String]) -> anyhow::Re
 
 /// A domain's rules from their file; from the daemon where the file may not be read.
 pub(super) fn own_text(place: &Place, domain: &Name) -> anyhow::Result<(String, String)> {
+    has_rules(place, domain)?;
     let store = Store::new(&place.rules_dir);
     match store.read(domain) {
         Ok(text) => Ok((store.what(domain), text.unwrap_or_else(|| DEFAULT.to_owned()))),

@@ -5,7 +5,6 @@ use crate::cli::tty::is_terminal;
 use crate::name::Name;
 use crate::problem::Problem;
 use crate::protocol::Agreement;
-use anyhow::Context;
 use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -25,9 +24,8 @@ pub(super) fn edit(place: &Place, domain: &Name) -> anyhow::Result<ExitCode> {
         .prefix(&format!("{domain}."))
         .suffix(".rules")
         .tempfile()
-        .context("no private copy of the rules can be made")?;
-    copy.write_all(fetched.text.as_bytes())?;
-    copy.flush()?;
+        .map_err(|e| no_copy(&e))?;
+    copy.write_all(fetched.text.as_bytes()).and_then(|()| copy.flush()).map_err(|e| no_copy(&e))?;
     loop {
         if let Err(error) = run_editor(copy.path()) {
             return Err(keep_if_changed(copy, &fetched.text, error));
@@ -56,6 +54,11 @@ pub(super) fn edit(place: &Place, domain: &Name) -> anyhow::Result<ExitCode> {
             return Err(keep(copy, Problem::new(domain.to_string(), why, "correct them").into()));
         }
     }
+}
+
+fn no_copy(error: &std::io::Error) -> Problem {
+    let why = format!("no private copy of the rules can be made: {error}");
+    Problem::new(std::env::temp_dir().display().to_string(), why, "set TMPDIR to a directory with some room")
 }
 
 fn changed_meanwhile(domain: &Name) -> anyhow::Error {
@@ -92,7 +95,7 @@ fn ask_next() -> anyhow::Result<Next> {
         return Ok(Next::Discard);
     }
     loop {
-        eprint!("Edit again (e) or give up (g)? ");
+        write!(std::io::stderr(), "Edit again (e) or give up (g)? ")?;
         let mut answer = String::new();
         if std::io::stdin().lock().read_line(&mut answer)? == 0 {
             return Ok(Next::Discard);

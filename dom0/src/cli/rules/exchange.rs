@@ -1,6 +1,7 @@
 //! `bulkhead rules import` and `export`: rules of other firewalls, and ours for other programs.
 
 use super::{Place, check, list, said};
+use crate::cli::show;
 use crate::domain::file;
 use crate::name::Name;
 use crate::plan::{self, Numbering, address};
@@ -61,7 +62,7 @@ pub(super) fn import(place: &Place, domain: &Name, source: &Source, wish: Wish) 
         )
     })?;
     for unsaid in &imported.unsaid {
-        eprintln!("{}", crate::console::printable(&format!("{file}: {unsaid}")));
+        show::note(&format!("{file}: {unsaid}"));
     }
     let text = imported.file.to_string();
     if wish.dry_run {
@@ -105,7 +106,7 @@ pub(super) fn export(place: &Place, domain: &Name, target: &Target) -> anyhow::R
         Target::Nft { interface } => {
             let export = export::export(&compiled.policy, &location(place, domain, interface.clone())?);
             for note in &export.notes {
-                eprintln!("{}", crate::console::printable(note));
+                show::note(note);
             }
             writeln!(out, "{}", export.to_json()?)?;
         }
@@ -113,8 +114,18 @@ pub(super) fn export(place: &Place, domain: &Name, target: &Target) -> anyhow::R
     Ok(ExitCode::SUCCESS)
 }
 
+/// Whether Linux may have an interface of this name.
+fn is_interface(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '@' | ':');
+    matches!(name.len(), 1..=15) && name.chars().all(plain)
+}
+
 /// Where the domain is: its addresses as its file and the other domains' mean them.
 fn location(place: &Place, domain: &Name, interface: Option<String>) -> anyhow::Result<export::Place> {
+    if let Some(name) = interface.as_deref().filter(|name| !is_interface(name)) {
+        let remedy = "name one as `ip link` shows it: 1 to 15 letters, digits, `-`, `_` or `.`";
+        return Err(Problem::new(format!("{name:?}"), "is no name of an interface", remedy).into());
+    }
     let domains = file::read_all(&place.config_dir)?;
     let plan = plan::plan(&domains, &Settings::default().lib_dir, &mut Numbering::default());
     let client = plan.machine(domain).and_then(|m| m.client.as_ref()).map(|(_, client)| client);
