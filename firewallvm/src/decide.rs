@@ -200,7 +200,8 @@ pub fn outward<A: Translate>(
     let Some(tuple) = tuple::<A>(packet.headers, Direction::Outward) else {
         return DropReason::IcmpType.into();
     };
-    match known(family, common, &tuple.on_link(link), packet.hint) {
+    let known = known(family, common, &tuple.on_link(link), packet.hint);
+    match known.filter(|found| goes_on(family, common, packet.headers, *found)) {
         // An echo reply belongs to who was asked, a request to who asks.
         Some((_, direction)) if echo_goes(packet.headers).is_some_and(|way| way != direction) => {
             Err(DropReason::IcmpType.into())
@@ -244,6 +245,27 @@ pub fn known<A: Translate>(
     (current || rejudge::flow(family, common, flow)).then_some((flow, direction))
 }
 
+/// Whether a packet belongs to a flow that it was found for. Of a connection that is over its opener's SYN is none: it
+/// begins another one, about which the rules are asked as about any, and the old flow is forgotten.
+#[inline]
+fn goes_on<A: Translate>(
+    family: &mut Family<A>,
+    common: &mut Common,
+    headers: &Headers,
+    (flow, direction): (u32, Direction),
+) -> bool {
+    let Transport::Tcp(segment) = &headers.transport else { return true };
+    if segment.flags & (tcp::SYN | tcp::ACK) != tcp::SYN {
+        return true;
+    }
+    let over = |flow: &Flow<A>| flow.tracker.is_over() && flow.opener() == direction;
+    if !family.flows.get(flow).is_some_and(over) {
+        return true;
+    }
+    family.flows.remove(flow).iter().for_each(|old| common.policy.closed(old));
+    false
+}
+
 /// The next packet of a connection, to its far side.
 #[inline]
 fn known_outward<A: Translate>(
@@ -275,7 +297,8 @@ pub fn inward<A: Translate>(family: &mut Family<A>, common: &mut Common, packet:
     let Some(tuple) = tuple::<A>(packet.headers, Direction::Inward) else {
         return DropReason::IcmpType.into();
     };
-    match known(family, common, &tuple.on_uplink(), packet.hint) {
+    let known = known(family, common, &tuple.on_uplink(), packet.hint);
+    match known.filter(|found| goes_on(family, common, packet.headers, *found)) {
         Some((flow, _)) => known_inward(family, common, packet, flow).unwrap_or_else(|verdict| verdict),
         None => opening::inward(family, common, packet, &tuple).unwrap_or_else(|verdict| verdict),
     }

@@ -191,6 +191,12 @@ impl Tracker {
         State::of(self.life)
     }
 
+    /// Whether both sides are done, or one was reset: its opener may begin another connection.
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        matches!(self.state(), State::Closing | State::Reset)
+    }
+
     #[inline]
     const fn set_state(&mut self, state: State) {
         self.life = self.life & !STATE | state as u8;
@@ -323,17 +329,12 @@ impl Tracker {
         Ok(())
     }
 
-    /// A SYN where none is due. From the opener it opens anew what has ended, and is passed on otherwise, so that
-    /// the other end can challenge it; a repeated SYN-ACK passes; nothing else does.
-    fn stray_syn(&mut self, direction: Direction, segment: &Segment<'_>) -> Result<(), DropReason> {
+    /// A SYN where none is due. From the opener it is passed on, so that the other end can challenge it; a repeated
+    /// SYN-ACK passes; nothing else does. One that begins a new connection does not come here.
+    fn stray_syn(&self, direction: Direction, segment: &Segment<'_>) -> Result<(), DropReason> {
         let opening = direction == self.opener();
         match (opening, segment.has(ACK)) {
-            (true, false) => {
-                if matches!(self.state(), State::Closing | State::Reset) {
-                    *self = Self::open(direction, segment).alive();
-                }
-                Ok(())
-            }
+            (true, false) => Ok(()),
             (false, true) if self.state() != State::Reset => self.check(direction, segment).map(drop),
             _ => Err(DropReason::TcpState),
         }

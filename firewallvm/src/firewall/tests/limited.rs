@@ -1,6 +1,6 @@
 //! Limits of rules, and what dom0 hears of their decisions.
 
-use super::{rules::*, world::*};
+use super::{forwards::forward, rules::*, world::*};
 use crate::verdict::DropReason;
 use control::message::{Decision, Fate, FromDomain, ToFirewall};
 use rules_program::policy::{Action, Policy, Protocols, Rate, Rule};
@@ -47,6 +47,32 @@ fn over_the_rate_the_next_rules_are_asked() {
     let stray = to_server(false, 0).tcp(mac(0), (9, 443), 16, (1, 1), 100, b"");
     w.refused(0, &stray, DropReason::TcpNotSyn);
     w.out(0, &udp(false, 0, 7));
+}
+
+/// Who begins anew on the ports of a connection that is over asks the rules like everybody else.
+#[test]
+fn an_old_connection_lends_nothing_to_a_new_one() {
+    const SYN: u8 = 2;
+    const RST: u8 = 4;
+    let one = Rule { rate: rate(1, 60, 1), connections: Some(1), ..everything(Action::Accept) };
+    for six in [false, true] {
+        let mut w = World::new(1);
+        w.install(0, &policy([one.clone()]));
+        let segment = |flags, seq| to_server(six, 0).tcp(mac(0), (7, 443), flags, (seq, 0), 100, b"");
+        w.out(0, &segment(SYN, 1000));
+        w.out(0, &segment(RST, 1001));
+        w.dropped(0, &segment(SYN, 5000));
+        w.wait(60);
+        w.out(0, &segment(SYN, 5000));
+        assert_eq!((w.hits(0), live(&w, 0, 0)), ((vec![2], 1), Some(1)));
+        // A port that is forwarded is no other.
+        let web = Rule { rate: one.rate, ..forward(Protocols::TCP, port(8080), None) };
+        w.install(0, &policy([web]));
+        let segment = |flags, seq| from_server(six).tcp(NIC, (7, 8080), flags, (seq, 0), 100, b"");
+        w.in_to(0, &segment(SYN, 1000));
+        w.in_to(0, &segment(RST, 1001));
+        w.refused_from_net(&segment(SYN, 5000), DropReason::Policy);
+    }
 }
 
 #[test]

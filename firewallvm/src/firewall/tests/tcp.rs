@@ -115,8 +115,10 @@ fn a_client_that_forgot_gets_its_port_back() {
     w.out(0, &there.tcp(mac(0), CLIENT, RST, (1001, 0), 0, b""));
     assert_eq!(state(&w), State::Reset);
     w.refused_from_net(&back.tcp(NIC, s, ACK, (5001, 1001), 500, b"late"), DropReason::TcpState);
-    w.out(0, &there.tcp(mac(0), CLIENT, SYN, (77_000_000, 0), 64000, b""));
-    assert_eq!(state(&w), State::SynSent);
+    // That is another connection, with a port of its own outside.
+    let again = w.out(0, &there.tcp(mac(0), CLIENT, SYN, (77_000_000, 0), 64000, b""));
+    assert_eq!((state(&w), w.fw.core().v4.flows.len()), (State::SynSent, 1));
+    let s = (443, ends(&again).1);
     w.in_to(0, &back.tcp(NIC, s, SYN | ACK, (900, 77_000_001), 65000, b""));
 }
 
