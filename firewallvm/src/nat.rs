@@ -4,10 +4,12 @@
 //! The choice takes a bounded number of steps however full the table is: where many are taken the table knows which are
 //! free (`flows::crowd`), elsewhere random ones are tried. UDP tries first the port that a secret function of the
 //! client's socket gives, so that one socket keeps one port (RFC 4787 REQ-1) that nobody can guess; TCP and echoes get
-//! a fresh random one (RFC 6056).
+//! a fresh random one (RFC 6056). So do questions to name servers: what one socket's port is everybody knows whom it
+//! sent something, and a client that works together with somebody outside could have him answer them, for `names` to
+//! believe.
 
 use crate::{
-    address::Address,
+    address::{Address, DNS_PORT},
     flows::{ClientKey, FIRST_PORT, Free, Key, NAT_PORTS, NetKey},
     hash::Sip,
     state::{Common, Family},
@@ -33,8 +35,8 @@ pub fn choose<A: Address>(
 ) -> Result<(u16, u64), DropReason> {
     let (remote_port, protocol) = (key.destination_port, key.protocol);
     let far = |nat_port| Key::from(NetKey { remote, remote_port, nat_port, protocol });
+    let stable = protocol == packet::ipv4::UDP && remote_port != DNS_PORT;
     let attempt = |family: &Family<A>, common: &mut Common, number: u64| {
-        let stable = protocol == packet::ipv4::UDP;
         let random = if stable { of_socket(common.port_key, key, number) } else { common.random.next_u64() };
         let nat_port = port(random);
         let free = common.policy.forwards.client(protocol, nat_port).is_none();
@@ -43,7 +45,7 @@ pub fn choose<A: Address>(
         (free && family.flows.find_hashed(&key, hash).is_none()).then_some((nat_port, hash))
     };
     // UDP would rather have its own port.
-    let own = if protocol == packet::ipv4::UDP { attempt(family, common, 0) } else { None };
+    let own = if stable { attempt(family, common, 0) } else { None };
     if let Some(own) = own {
         return Ok(own);
     }

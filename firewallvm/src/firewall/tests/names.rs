@@ -103,6 +103,20 @@ fn both(w: &mut World, six: bool, asked: &Asked, said: &[Said]) {
     answer(w, (six, 0), nat, &asked.answer(said));
 }
 
+/// A client that works together with somebody outside could tell him the port that its socket has there. The answers
+/// to its questions are not expected at that one.
+#[test]
+fn nobody_can_be_told_where_an_answer_is_expected() {
+    for six in [false, true] {
+        let mut w = world(&[NAME]);
+        for number in 1..=50 {
+            let seen = ends(&w.out(0, &to_server(six, 0).udp(mac(0), (number, 4433), b""))).1;
+            let asked = Asked::a(number, NAME);
+            assert_ne!(ask(&mut w, (six, 0, number), &asked), seen);
+        }
+    }
+}
+
 #[test]
 fn what_a_client_was_told_is_known_before_it_hears_it() {
     for six in [false, true] {
