@@ -7,30 +7,26 @@
 //! up the others: what finds a client's link full is dropped and counted.
 
 mod burst;
+mod carrier;
 
 use crate::{
     answer,
     control_plane::{self, Asked},
-    decide::{self, Hint, Origin, Packet, Translate},
     fast::{Inward, Lane, Outward, Way},
-    flows::{Flows, tcp::Direction},
-    from_client, from_net, nd,
-    offload::Offload,
-    opening,
+    nd,
     ports::Ports,
     resets,
     state::{Core, Setup, SetupError},
-    to_client, to_net,
-    translate::Leaving,
-    verdict::{Answer, DropReason, Verdict},
+    to_client,
+    verdict::DropReason,
 };
 use abi::link_device::Role;
 use alloc::boxed::Box;
 use burst::{Burst, Received};
+use carrier::Carrier;
 use control::message::FromDomain;
 use link::{Armed, Doorbell, Kind, Link, MAX_PAYLOAD, Meta};
 use packet::{
-    headers::{self, Frame, Headers, Network},
     ndp,
     plain::{self, HEAD},
 };
@@ -268,15 +264,25 @@ impl<D: Doorbell> Firewall<D> {
     #[inline(never)]
     fn handle(&mut self, port: u8, role: Role, number: usize) -> Kind {
         self.long += 1;
-        let Self { core, ports, burst, out, advertise, stop, .. } = self;
+        let Self { core, ports, burst, out, advertise, stop, lane_is_open, .. } = self;
         let Some(Received { frame, len, meta, hash, .. }) = burst.get(number) else { return Kind::Frame };
-        // Of a plain packet only what its headers cover is looked at, but the head as a whole.
-        let headers = hash.and_then(|_| plain::udp_headers(frame.first_chunk()?));
-        let len = if headers.is_some() { len.max(HEAD) } else { len };
-        let Some(bytes) = frame.get_mut(..len) else { return Kind::Frame };
-        let meta = meta.copied().unwrap_or_default();
+        let none = Meta::default();
+        let meta = meta.unwrap_or(&none);
+        if let Some(hash) = hash
+            && let Some(headers) = frame.first_chunk().and_then(plain::udp_headers)
+        {
+            let mut carrier = Carrier { core, ports, out, port, role };
+            // Only what the headers cover is looked at, but the head as a whole.
+            let frame = frame.get_mut(..len.max(HEAD)).unwrap_or_default();
+            if let Err(reason) = carrier.plain(frame, meta, &headers, hash) {
+                carrier.core.drops.count(reason);
+            }
+            return Kind::Frame;
+        }
+        let (len, open) = (len.min(frame.len()), *lane_is_open);
         let done = match (meta.kind, role) {
             (Kind::Message, _) => {
+                let bytes = frame.get(..len).unwrap_or_default();
                 control_plane::take(core, ports, (port, role), bytes).map(|asked| match asked {
                     Asked::Nothing => {}
                     Asked::Advertise(which) => *advertise |= which,
@@ -286,10 +292,7 @@ impl<D: Doorbell> Firewall<D> {
             (Kind::Frame, Role::Dom0) => Err(DropReason::Message),
             (Kind::Frame, _) => {
                 let mut carrier = Carrier { core, ports, out, port, role };
-                match (headers, hash) {
-                    (Some(headers), Some(hash)) => carrier.plain(bytes, &meta, &headers, hash),
-                    _ => carrier.frame(bytes, &meta),
-                }
+                carrier.frame(frame, (len, open), meta)
             }
         };
         if let Err(reason) = done {
@@ -329,150 +332,6 @@ impl<D: Doorbell> Firewall<D> {
             control_plane::tell(&mut self.ports, dom0, &FromDomain::PeerFault { port, what });
         }
         log::warn!("port {port}: {fault}");
-    }
-}
-
-/// The known flow that a packet probably belongs to; `None` for what belongs to no flow.
-fn find(core: &Core, headers: &Headers, port: u8, role: Role) -> Option<Hint> {
-    fn find<A: Translate>(flows: &Flows<A>, headers: &Headers, port: u8, role: Role) -> Option<Hint> {
-        let key = match role {
-            Role::Downstream => decide::tuple(headers, Direction::Outward)?.on_link(port),
-            _ => decide::tuple(headers, Direction::Inward)?.on_uplink(),
-        };
-        let hash = flows.hash(&key);
-        Some(Hint { hash, flow: flows.candidate(hash) })
-    }
-    match &headers.network {
-        Network::V4(_) => find(&core.v4.flows, headers, port, role),
-        Network::V6(_) => find(&core.v6.flows, headers, port, role),
-    }
-}
-
-/// Judges a frame and carries the verdict out.
-struct Carrier<'a, D> {
-    core: &'a mut Core,
-    ports: &'a mut Ports<D>,
-    out: &'a mut [u8; answer::ROOM],
-    port: u8,
-    role: Role,
-}
-
-impl<D: Doorbell> Carrier<'_, D> {
-    /// A plain packet, with the hash of its key.
-    fn plain(
-        &mut self,
-        frame: &mut [u8],
-        meta: &Meta,
-        headers: &Headers,
-        hash: u64,
-    ) -> Result<(), DropReason> {
-        let mut offload = Offload::check(meta, headers)?;
-        offload.verified &= self.role == Role::Upstream;
-        let hint = Hint { hash, flow: self.core.v4.flows.candidate(hash) };
-        let mut leaving = Leaving { frame, headers, offload, plain: true };
-        if self.role == Role::Downstream && hint.flow.is_none() {
-            return self.open(&mut leaving, hint);
-        }
-        let verdict = self.judge(&leaving, Origin::Whole, Some(hint));
-        self.carry_out(&mut leaving, verdict)
-    }
-
-    /// A plain packet of a client that belongs to no flow.
-    #[inline]
-    fn open(&mut self, leaving: &mut Leaving<'_>, hint: Hint) -> Result<(), DropReason> {
-        let Leaving { frame, headers, offload, .. } = leaving;
-        let key = match from_client::opens(self.core, headers, self.port) {
-            Ok(key) => key,
-            Err(verdict) => return self.carry_out(leaving, verdict),
-        };
-        let packet = Packet { frame, headers, offload: *offload, origin: Origin::Whole, hint: Some(hint) };
-        let Core { v4, common, .. } = &mut *self.core;
-        match opening::outward(v4, common, &packet, &key) {
-            Ok(Verdict::ToNet(translation)) => to_net::send(self.ports, self.core, leaving, &translation),
-            Ok(verdict) | Err(verdict) => self.carry_out(leaving, verdict),
-        }
-    }
-
-    fn frame(&mut self, bytes: &mut [u8], meta: &Meta) -> Result<(), DropReason> {
-        let mut headers = Headers::NONE;
-        match headers::parse_into(bytes, &mut headers)? {
-            headers::Kind::Ip => {
-                let mut offload = Offload::check(meta, &headers)?;
-                // What a client says about a checksum is believed by nobody.
-                offload.verified &= self.role == Role::Upstream;
-                let hint = find(self.core, &headers, self.port, self.role);
-                let mut leaving = Leaving { frame: bytes, headers: &headers, offload, plain: false };
-                match self.judge(&leaving, Origin::Whole, hint) {
-                    Verdict::Complete => self.datagram(),
-                    verdict => self.carry_out(&mut leaving, verdict),
-                }
-            }
-            headers::Kind::Arp => self.arp(bytes),
-        }
-    }
-
-    fn arp(&mut self, bytes: &[u8]) -> Result<(), DropReason> {
-        let Frame::Arp(ethernet, arp) = headers::parse(bytes)? else { return Err(DropReason::Internal) };
-        let verdict = match self.role {
-            Role::Downstream => from_client::judge_arp(self.core, &ethernet, &arp, self.port),
-            _ => DropReason::Arp.into(),
-        };
-        match verdict {
-            Verdict::Answer(Answer::Arp(reply)) => {
-                to_client::send_own(self.ports, self.port, &reply.emit(ethernet.source))
-            }
-            Verdict::Drop(reason) => Err(reason),
-            _ => Ok(()),
-        }
-    }
-
-    #[inline]
-    fn judge(&mut self, leaving: &Leaving<'_>, origin: Origin, hint: Option<Hint>) -> Verdict {
-        let Leaving { frame, headers, offload, .. } = leaving;
-        let packet = Packet { frame, headers, offload: *offload, origin, hint };
-        match self.role {
-            Role::Downstream => from_client::judge(self.core, &packet, self.port),
-            _ => from_net::judge(self.core, &packet, self.port),
-        }
-    }
-
-    #[inline]
-    fn carry_out(&mut self, leaving: &mut Leaving<'_>, verdict: Verdict) -> Result<(), DropReason> {
-        let Self { core, ports, out, port, role } = self;
-        match verdict {
-            Verdict::ToNet(translation) => to_net::send(ports, core, leaving, &translation),
-            Verdict::ToClient(to, translation) => to_client::send(ports, core, leaving, (to, &translation)),
-            Verdict::Answer(answer) if *role == Role::Downstream => {
-                answer::client(ports, core, leaving, (*port, answer), out)
-            }
-            Verdict::Answer(answer) => answer::net(ports, core, leaving, answer, out),
-            Verdict::Absorbed => Ok(()),
-            Verdict::Complete => Err(DropReason::Internal),
-            Verdict::Drop(reason) => Err(reason),
-        }
-    }
-
-    /// Judges a datagram whose last fragment just came.
-    #[cold]
-    #[inline(never)]
-    fn datagram(&mut self) -> Result<(), DropReason> {
-        let mut fragments = core::mem::take(&mut self.core.fragments);
-        let done = match fragments.take(self.port) {
-            Some((buffer, len)) => self.whole(buffer.get_mut(..len).unwrap_or_default()),
-            None => Err(DropReason::Internal),
-        };
-        self.core.fragments = fragments;
-        done
-    }
-
-    fn whole(&mut self, bytes: &mut [u8]) -> Result<(), DropReason> {
-        let headers: Headers = match headers::parse(bytes)? {
-            Frame::Ip(headers) => headers,
-            Frame::Arp(..) => return Err(DropReason::Internal),
-        };
-        let mut leaving = Leaving { frame: bytes, headers: &headers, offload: Offload::NONE, plain: false };
-        let verdict = self.judge(&leaving, Origin::Pieces, None);
-        self.carry_out(&mut leaving, verdict)
     }
 }
 

@@ -219,6 +219,7 @@ impl<A: Address> Flows<A> {
     ///
     /// # Errors
     /// [`DropReason::FlowQuota`] and [`DropReason::FlowsFull`].
+    #[inline]
     pub fn admit(&self, link: u8) -> Result<(), DropReason> {
         let has = self.of_link(link);
         if has >= self.quota() {

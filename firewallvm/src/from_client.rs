@@ -19,7 +19,7 @@ use packet::{
     ethernet::{self, Ethernet},
     headers::{Headers, Network, Transport},
     icmp, icmpv6,
-    ipv4::{Ipv4, UDP},
+    ipv4::{Ipv4, TCP, UDP},
     ipv6::Ipv6,
 };
 
@@ -94,14 +94,17 @@ fn foreign_v4(client: &Client, headers: &Headers, ip: &Ipv4) -> Option<Verdict> 
     })
 }
 
-/// The connection that a plain packet of no flow may open: what [`judge`] finds out about one before rules are asked.
+/// The connection that a packet over IPv4, with ports but of no flow, may open: what [`judge`] finds out about one before rules are asked.
 ///
 /// # Errors
 /// What becomes of it instead.
 #[inline]
 pub fn opens(core: &Core, headers: &Headers, port: u8) -> Result<ClientKey<Ipv4Addr>, Verdict> {
-    let (Network::V4(ip), Transport::Udp(udp)) = (&headers.network, &headers.transport) else {
-        return Err(DropReason::Internal.into());
+    let Network::V4(ip) = &headers.network else { return Err(DropReason::Internal.into()) };
+    let (protocol, client_port, destination_port) = match &headers.transport {
+        Transport::Tcp(tcp) => (TCP, tcp.source_port, tcp.destination_port),
+        Transport::Udp(udp) => (UDP, udp.source_port, udp.destination_port),
+        _ => return Err(DropReason::Internal.into()),
     };
     let client = core.client(port).ok_or(DropReason::LinkDown)?;
     check_macs(client, &headers.ethernet)?;
@@ -110,9 +113,9 @@ pub fn opens(core: &Core, headers: &Headers, port: u8) -> Result<ClientKey<Ipv4A
         None => Ok(ClientKey {
             client: ip.source,
             destination: ip.destination,
-            client_port: udp.source_port,
-            destination_port: udp.destination_port,
-            protocol: UDP,
+            client_port,
+            destination_port,
+            protocol,
             link: port,
         }),
     }

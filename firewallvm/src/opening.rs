@@ -48,7 +48,8 @@ pub fn outward<A: Translate>(
     decide::passes(packet, common.uplink.mtu)?;
     family.flows.admit(key.link)?;
     let (nat_port, far) = nat::choose(family, common, key, remote)?;
-    let flow = Flow::new(key, remote, nat_port, tracker).judged(rule, common.generation);
+    let mut flow = Flow::new(key, remote, nat_port, tracker);
+    (flow.rule, flow.generation) = (rule, common.generation);
     let near = packet.hint.map_or_else(|| family.flows.hash(&(*key).into()), |hint| hint.hash);
     family.flows.insert_hashed(&flow, (near, far), common.now)?;
     common.policy.opened(&flow);

@@ -154,11 +154,15 @@ impl Policy {
     #[inline]
     pub fn opened<A: Address>(&mut self, flow: &Flow<A>) {
         let [near, far] = flow.rules();
-        for (link, rule) in [near, far].into_iter().flatten() {
-            if let Some(rules) = self.of_mut(link) {
+        let mut count = |by: Option<(u8, u16)>| {
+            if let Some((link, rule)) = by
+                && let Some(rules) = self.of_mut(link)
+            {
                 rules.opened(rule);
             }
-        }
+        };
+        count(near);
+        count(far);
     }
 
     /// A flow is over, or about to be judged again.

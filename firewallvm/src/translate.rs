@@ -37,7 +37,7 @@ pub struct Leaving<'f> {
     pub headers: &'f Headers,
     /// Its metadata, checked.
     pub offload: Offload,
-    /// Whether it is a plain packet over IPv4.
+    /// Whether it is TCP or UDP over IPv4, and the frame long enough to be rewritten as a plain packet.
     pub plain: bool,
 }
 
@@ -67,7 +67,7 @@ pub fn send<D: Doorbell>(
     ports.send(to.port, &offload.meta(headers), &[packet])
 }
 
-/// The same for a plain packet that fits the link.
+/// The same for such a packet that fits the link.
 #[inline]
 fn send_plain<D: Doorbell>(
     ports: &mut Ports<D>,

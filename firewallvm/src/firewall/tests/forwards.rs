@@ -225,7 +225,7 @@ fn a_wrong_hint_opens_nothing_to_an_inside_address() {
             headers: &headers,
             offload: crate::offload::Offload::NONE,
             origin: crate::decide::Origin::Whole,
-            hint: crate::firewall::find(&w.fw.core, &headers, 1, abi::link_device::Role::Upstream)
+            hint: crate::firewall::carrier::find(&w.fw.core, &headers, 1, abi::link_device::Role::Upstream)
                 .map(|hint| crate::decide::Hint { flow: Some(0), ..hint }),
         };
         let verdict = crate::from_net::judge(&mut w.fw.core, &packet, 1);
