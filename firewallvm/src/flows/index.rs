@@ -1,10 +1,11 @@
 //! Keyed hash → flow number: two candidate buckets of eight slots, each bucket one cache line.
 //!
 //! A slot holds 15 bits of the hash, its tag, and a flow number; all tags of a bucket are compared at once. A new key
-//! goes into its first bucket while that has room to spare, so that nine look-ups in ten read one line. The other
-//! bucket of a slot follows from the bucket that it is in and its tag, so a slot can be moved out of two full buckets
-//! without its key. At the greatest load, 65 %, one insertion in a hundred thousand moves one; who does not know the
-//! hash function cannot bring it about.
+//! goes into its first bucket while that has room to spare, so that nine look-ups in ten read one line; a bucket says
+//! whether any of its keys had to go elsewhere, so that this holds for what is not found too. The other bucket of a
+//! slot follows from the bucket that it is in and its tag, so a slot can be moved out of two full buckets without its
+//! key. At the greatest load, 65 %, one insertion in a hundred thousand moves one; who does not know the hash function
+//! cannot bring it about.
 
 use alloc::vec::Vec;
 
