@@ -111,10 +111,11 @@ pub(super) fn content(line: Word<'_>) -> Result<Word<'_>, Wrong> {
     let Some(place) = clean else { return Ok(line) };
     let hash = line.text.bytes().position(|byte| byte == b'#').unwrap_or(line.text.len());
     if place < hash {
-        return Err(strange(line, place));
+        let wrong = strange(line, place).label("expected ASCII letters, digits and punctuation");
+        return Err(wrong.help("comments behind `#` may have any letters"));
     }
     match line.text.char_indices().find(|(_, c)| is_hidden(*c)) {
-        Some((place, _)) => Err(strange(line, place)),
+        Some((place, _)) => Err(strange(line, place).label("it makes a comment look like something else")),
         None => Ok(line.slice(0, hash).trim()),
     }
 }
@@ -129,8 +130,5 @@ fn strange(line: Word<'_>, place: usize) -> Diagnostic {
     let c = line.from(place).text.chars().next().unwrap_or_default();
     let what = if is_hidden(c) { "control character" } else { "character" };
     let message = format!("the {what} U+{:04X} cannot stand here", u32::from(c));
-    line.slice(place, place + c.len_utf8())
-        .error(message)
-        .label("expected ASCII letters, digits and punctuation")
-        .help("comments behind `#` may have any letters")
+    line.slice(place, place + c.len_utf8()).error(message)
 }
