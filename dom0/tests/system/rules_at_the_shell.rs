@@ -231,6 +231,27 @@ fn only_domains_with_rules_are_checked_and_one_bad_file_hides_no_other() {
 }
 
 #[test]
+fn packet_to_another_domain_is_tested_at_both_ends() {
+    let daemon = Daemon::start();
+    daemon.write_rules("accept dstdomain=personal tcp 22\n");
+    let test = ["rules", "test", "work", "tcp domain:personal:22"];
+    let said = daemon.says(&test);
+    let ends: Vec<&str> = said.lines().filter(|l| !l.starts_with(' ')).collect();
+    assert!(
+        matches!(ends[..], [mine, _, theirs] if mine.starts_with("accept: rule 0") && theirs.starts_with("drop")),
+        "{said}"
+    );
+    let theirs = daemon.directory.path().join("rules/personal.rules");
+    std::fs::write(theirs, "accept\naccept srcdomain=work tcp 22\n").unwrap();
+    assert!(daemon.says(&test).contains("\naccept: rule 1 (line 2)"), "{}", daemon.says(&test));
+    let back = daemon.says(&["rules", "test", "personal", "in tcp domain:work to 22"]);
+    assert_eq!(back.matches("accept: rule ").count(), 2, "{back}");
+    daemon.write_rules("accept dstdomain=elsewhere\n");
+    let said = daemon.refuses(&["rules", "test", "work", "tcp domain:elsewhere:22"]);
+    assert!(said.contains("elsewhere: there is no such domain"), "{said}");
+}
+
+#[test]
 fn what_is_installed_is_so_even_if_nobody_hears_it() {
     let daemon = Daemon::start();
     daemon.says(&["up", "work"]);

@@ -9,7 +9,9 @@ use crate::problem::Problem;
 use crate::rules::between::{self, Side, Whereabouts};
 use crate::rules::store::Store;
 use crate::rules::{DEFAULT, now};
-use rules_program::policy::Policy;
+use rules_compiler::explain::Explanation;
+use rules_compiler::packet::{Packet, Peer};
+use rules_program::policy::{Action, Direction, Policy};
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -179,17 +181,34 @@ pub(super) fn test(place: &Place, domain: &Name, words: &[String]) -> anyhow::Re
             return Ok(ExitCode::FAILURE);
         }
     };
+    let Some(explanation) = explain(place, domain, &packet)? else { return Ok(ExitCode::FAILURE) };
+    write!(std::io::stdout(), "{explanation}")?;
+    if let (Peer::Domain(other), Action::Accept) = (&packet.peer, explanation.verdict.action) {
+        let other: Name = other.parse().map_err(|why| Problem::new(other, why, "name a domain"))?;
+        let seen_there = Packet {
+            direction: match packet.direction {
+                Direction::Outward => Direction::Inward,
+                Direction::Inward => Direction::Outward,
+            },
+            peer: Peer::Domain(domain.to_string()),
+            ..packet
+        };
+        let Some(explanation) = explain(place, &other, &seen_there)? else { return Ok(ExitCode::FAILURE) };
+        write!(std::io::stdout(), "and the rules of {other}, which must accept it as well:\n{explanation}")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a domain's rules say of a packet; `None` when the user was told that they do not compile.
+fn explain(place: &Place, domain: &Name, packet: &Packet) -> anyhow::Result<Option<Explanation>> {
     let (file, text) = own_text(place, domain)?;
-    let compiled = match rules_compiler::compile(&text, now()) {
-        Ok(compiled) => compiled,
+    match rules_compiler::compile(&text, now()) {
+        Ok(compiled) => Ok(Some(rules_compiler::explain::explain(&compiled, now(), packet))),
         Err(diagnostics) => {
             said::show(&diagnostics, &file, &text);
-            return Ok(ExitCode::FAILURE);
+            Ok(None)
         }
-    };
-    let explanation = rules_compiler::explain::explain(&compiled, now(), &packet);
-    write!(std::io::stdout(), "{explanation}")?;
-    Ok(ExitCode::SUCCESS)
+    }
 }
 
 /// A domain's rules from their file; from the daemon where the file may not be read.
