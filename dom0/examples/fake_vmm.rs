@@ -49,6 +49,8 @@ struct Rules {
     arriving: (u8, u32, Vec<u8>),
     /// In force, by port.
     programs: BTreeMap<u8, (u32, Program)>,
+    /// Whether it has refused any.
+    refused: bool,
     /// How it treats them: as it should, or as a user typed.
     mood: String,
 }
@@ -324,6 +326,9 @@ impl Fake {
         ));
         let refused = match self.rules.mood.as_str() {
             "ignore-rules" => return,
+            _ if self.script.says("refuse-first") && !std::mem::replace(&mut self.rules.refused, true) => {
+                Some("no memory yet".try_into().unwrap())
+            }
             "refuse-rules" => Some("no memory for the \x1b[2J rule program".try_into().unwrap()),
             _ => {
                 self.rules.programs.insert(port, (generation, program));

@@ -55,6 +55,8 @@ struct Standing {
     refused: Option<(Version, String)>,
     /// What it was sent lately.
     recent: VecDeque<(u32, Arc<Rules>)>,
+    /// Number of the latest set when it was introduced: an answer to that or to one before is of an earlier life.
+    forgotten: u32,
 }
 
 impl RuleBook {
@@ -71,6 +73,7 @@ impl RuleBook {
     pub(super) fn forget(&mut self, name: &Name) {
         if let Some(standing) = self.standings.get_mut(name) {
             (standing.sent, standing.in_force, standing.refused) = (None, None, None);
+            standing.forgotten = self.generation;
         }
     }
 
@@ -217,11 +220,13 @@ impl Supervisor {
         }
         let Some(name) = self.client_at(firewall, port) else { return };
         let standing = self.rules.standing(&name);
-        // An answer to what was replaced meanwhile concerns nobody.
-        let Some((_, rules)) = standing.sent.take_if(|(sent, _)| *sent == generation) else { return };
+        let mut sent = standing.recent.iter().filter(|_| generation > standing.forgotten);
+        let Some((_, rules)) = sent.find(|(sent, _)| *sent == generation).cloned() else { return };
+        let is_latest = standing.sent.take_if(|(sent, _)| *sent == generation).is_some();
         if let Some(why) = refused {
             tracing::error!(%name, %firewall, generation, why, "rules refused");
-            standing.refused = Some((rules.version.clone(), why));
+            // What was replaced meanwhile is wanted by nobody.
+            standing.refused = is_latest.then(|| (rules.version.clone(), why)).or(standing.refused.take());
         } else {
             tracing::info!(%name, %firewall, generation, "rules in force");
             standing.in_force = Some((generation, rules));

@@ -142,6 +142,26 @@ fn silence_is_told_and_the_next_firewall_gets_what_was_saved() {
 }
 
 #[test]
+fn firewall_that_is_replaced_and_refuses_an_edit_gets_the_rules_before() {
+    let machine = Machine::with_work();
+    machine.install("work", "drop\n").unwrap();
+    machine.type_into("fw", "ignore-rules\n");
+    machine.log_has("fw", "mood ignore-rules");
+    machine.behaves("fw", "ok refuse-first");
+    let why = std::thread::scope(|scope| {
+        let edit = scope.spawn(|| machine.install("work", "drop\ndrop\n").unwrap_err());
+        machine.log_has("fw", "generation 3: 2 rules");
+        machine.kill("fw");
+        edit.join().unwrap()
+    });
+    assert!(why.contains("no memory yet"), "{why}");
+    let state = machine.wait_for_rules("work", |s| s.in_force.is_some());
+    assert_eq!((state.in_force, state.problem), (Some((5, Agreement::Same)), None));
+    assert_eq!(machine.rules("work").1, "drop\n");
+    machine.log_has("fw", "generation 5: 1 rules");
+}
+
+#[test]
 fn replaced_firewall_gets_every_clients_rules_again() {
     let machine = Machine::with_chain();
     machine.write_rules("work", "drop\ndrop\n");

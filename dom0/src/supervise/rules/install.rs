@@ -158,12 +158,16 @@ impl Supervisor {
         None
     }
 
-    /// Undoes an edit that the firewallvm refused: it goes on with the rules before.
+    /// Undoes an edit that the firewallvm refused: it goes on with the rules before. One that was replaced meanwhile
+    /// has none and is sent them.
     fn put_back(&mut self, job: Install, why: &str) {
         let Install { name, before, reply, .. } = job;
         let written = self.rules.store.write(&name, before.file.as_deref());
         let standing = self.rules.standing(&name);
         (standing.wanted, standing.problem) = (before.wanted, before.problem);
+        if standing.in_force.is_none() {
+            self.push(&name);
+        }
         let mut problems = Problems::from(Problem::new(
             name.to_string(),
             format!("the firewall refused the rules, and those before stay: {why}"),
