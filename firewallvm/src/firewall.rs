@@ -3,8 +3,9 @@
 //! A burst is received as a whole and looked up as a whole before the first verdict, so that the cache misses of its
 //! packets overlap; plain packets of known flows take the lane of `fast`, all others the long way. Frames of clients
 //! are taken only while the uplink has room for the longest one: a client that sends more than the uplink takes is
-//! slowed down by its own full link. Towards clients there is no such brake, as one that does not read must not hold
-//! up the others: what finds a client's link full is dropped and counted.
+//! slowed down by its own full link. An uplink that takes nothing for a second is not waited for any more. Towards
+//! clients there is no such brake, as one that does not read must not hold up the others: what finds a client's link
+//! full is dropped and counted.
 
 mod burst;
 mod carrier;
@@ -34,6 +35,10 @@ use packet::{
 /// Microseconds without work for which the loop stays awake: about what going to sleep and waking up costs.
 const LINGER_US: u64 = 8;
 
+/// Microseconds for which clients wait for an uplink that takes nothing. Then it is not slow but stands still, and what
+/// goes on between clients goes on.
+const PATIENCE_US: u64 = 1_000_000;
+
 /// What to do after [`Firewall::poll`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
@@ -62,6 +67,8 @@ pub struct Firewall<D> {
     advertise: u32,
     next_advertisement_us: u64,
     last_work_us: u64,
+    /// Since when the uplink has had no room, as far as it was looked at.
+    full_since_us: Option<u64>,
     stop: bool,
     /// Tests close the lane to compare it with the long way.
     lane_is_open: bool,
@@ -84,6 +91,7 @@ impl<D: Doorbell> Firewall<D> {
             advertise: 0,
             next_advertisement_us: nd::INTERVAL_US,
             last_work_us: 0,
+            full_since_us: None,
             stop: false,
             lane_is_open: true,
             long: 0,
@@ -165,6 +173,7 @@ impl<D: Doorbell> Firewall<D> {
     /// Arms every doorbell and looks once more.
     fn sleep(&mut self) -> Next {
         let room = self.uplink_has_room(0);
+        let room = self.is_worth_it(room);
         for (number, port) in self.ports.iter() {
             // A client that waits for room on the uplink is served when the uplink's doorbell tells of it. A link
             // that turned out to be at fault (the uplink, by the look for room) is given up in the next round.
@@ -175,7 +184,8 @@ impl<D: Doorbell> Firewall<D> {
         }
         let due = self.core.next_deadline().map(|second| u64::from(second) * 1_000_000);
         let advertisement = self.core.common.all_clients().next().map(|_| self.next_advertisement_us);
-        Next::Idle { until_us: [due, advertisement].into_iter().flatten().min() }
+        let patience = self.full_since_us.filter(|_| !room).map(|since| since + PATIENCE_US);
+        Next::Idle { until_us: [due, advertisement, patience].into_iter().flatten().min() }
     }
 
     /// Whether the uplink takes a longest frame behind `staged` bytes; also when waiting would be no use.
@@ -187,6 +197,17 @@ impl<D: Doorbell> Firewall<D> {
             }
             None => true,
         }
+    }
+
+    /// Whether clients are to be served: there is room on the uplink, or it has been waited for long enough.
+    #[inline]
+    fn is_worth_it(&mut self, room: bool) -> bool {
+        if room {
+            self.full_since_us = None;
+            return true;
+        }
+        let now_us = self.core.common.now_us;
+        now_us - *self.full_since_us.get_or_insert(now_us) >= PATIENCE_US
     }
 
     /// Serves one link with one burst; `true` if there was something.
@@ -212,7 +233,8 @@ impl<D: Doorbell> Firewall<D> {
     fn uplink_room(&mut self) -> usize {
         // Room for a whole burst is the rule.
         let steps = [burst::BYTES, burst::BYTES / 4, burst::BYTES / 16, 1];
-        steps.into_iter().find(|bytes| self.uplink_has_room(*bytes)).unwrap_or(0)
+        let bytes = steps.into_iter().find(|bytes| self.uplink_has_room(*bytes));
+        if self.is_worth_it(bytes.is_some()) { bytes.unwrap_or(burst::BYTES) } else { 0 }
     }
 
     /// Receives and judges a burst; `false` if there was none.

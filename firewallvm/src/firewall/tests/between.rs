@@ -50,6 +50,33 @@ fn across(w: &mut World, from: usize, to: usize, frame: &[u8]) -> Vec<u8> {
     frame
 }
 
+/// An uplink that takes nothing any more, whatever the reason, holds clients up for a second at most: what goes on
+/// between them goes on, also for who sends to the network without end.
+#[test]
+fn a_network_that_stands_still_does_not_part_the_clients() {
+    let mut w = world();
+    w.install(0, &Policy { rules: [out_to(1).rules, accept_all().rules].concat(), ..out_to(1) });
+    let flood = to_server(false, 0).udp(mac(0), (1, 4433), &[1; 1400]);
+    while w.clients[0].send(&link::Meta::default(), &[&flood]).is_ok() {
+        w.clients[0].publish();
+        w.run();
+    }
+    w.now += 2_000_000;
+    w.run();
+    assert!(w.drops(DropReason::QueueFull) > 0);
+    w.client_sends(0, &path(false, 0, 1).udp(mac(0), (5000, 80), b"hello"));
+    assert_eq!(w.at_client(1).pop().map(|(_, frame)| ends(&frame).3), Some(80));
+    // It reads again: nothing is lost any more.
+    assert!(!w.at_net().is_empty());
+    w.out(0, &flood);
+    let before = w.drops(DropReason::QueueFull);
+    for _ in 0..1000 {
+        w.client_sends(0, &flood);
+        w.at_net();
+    }
+    assert_eq!(w.drops(DropReason::QueueFull), before);
+}
+
 #[test]
 fn both_ends_say_so_and_it_passes_untranslated() {
     for six in [false, true] {
