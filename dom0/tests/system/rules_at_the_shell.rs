@@ -85,7 +85,7 @@ fn wrong_rule_is_shown_in_place_and_installs_nothing() {
     let said = daemon.refuses(&["rules", "add", "fw", "drop"]);
     assert!(said.contains("only AppVMs have firewall rules"), "{said}");
     let said = daemon.refuses(&["rules", "add", "work", "accept expire=+never"]);
-    assert!(said.contains("expire=+"), "{said}");
+    assert!(said.contains("remedy: write `expire=+300`"), "{said}");
 }
 
 #[test]

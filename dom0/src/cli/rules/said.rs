@@ -60,7 +60,10 @@ pub(super) fn is_rule(line: &str) -> bool {
 
 /// Why a rule cannot be added or deleted.
 pub(super) fn edit_error(domain: &Name, error: &EditError) -> anyhow::Error {
-    let remedy = format!("`bulkhead rules list {domain}` shows them with their numbers");
+    let remedy = match error {
+        EditError::Time => "write `expire=+300` for five minutes from now".to_owned(),
+        _ => format!("`bulkhead rules list {domain}` shows them with their numbers"),
+    };
     Problem::new(domain.to_string(), error.to_string(), remedy).into()
 }
 
