@@ -200,8 +200,9 @@ pub fn outward<A: Translate>(
     let Some(tuple) = tuple::<A>(packet.headers, Direction::Outward) else {
         return DropReason::IcmpType.into();
     };
-    let known = known(family, common, &tuple.on_link(link), packet.hint);
-    match known.filter(|found| goes_on(family, common, packet.headers, *found)) {
+    let known = known(family, common, &tuple.on_link(link), packet.hint)
+        .filter(|found| goes_on(family, common, packet.headers, *found));
+    let verdict = match known {
         // An echo reply belongs to who was asked, a request to who asks.
         Some((_, direction)) if echo_goes(packet.headers).is_some_and(|way| way != direction) => {
             Err(DropReason::IcmpType.into())
@@ -210,8 +211,9 @@ pub fn outward<A: Translate>(
         Some((flow, Direction::Inward)) => known_inward(family, common, packet, flow),
         None if echo_goes(packet.headers) == Some(Direction::Inward) => Err(DropReason::IcmpType.into()),
         None => opening::outward(family, common, packet, &tuple.client_key(link)),
-    }
-    .unwrap_or_else(|verdict| verdict)
+    };
+    end_soon(family, common, packet.headers, known);
+    verdict.unwrap_or_else(|verdict| verdict)
 }
 
 /// For an echo: the way in which its flow is passed.
@@ -266,6 +268,21 @@ fn goes_on<A: Translate>(
     false
 }
 
+/// Sees to it that a connection that was reset is forgotten in time: until then it counts as one that is alive.
+#[inline]
+fn end_soon<A: Translate>(
+    family: &mut Family<A>,
+    common: &Common,
+    headers: &Headers,
+    known: Option<(u32, Direction)>,
+) {
+    if let (Some((flow, _)), Transport::Tcp(segment)) = (known, &headers.transport)
+        && segment.flags & tcp::RST != 0
+    {
+        family.flows.hasten(flow, common.now);
+    }
+}
+
 /// The next packet of a connection, to its far side.
 #[inline]
 fn known_outward<A: Translate>(
@@ -297,11 +314,14 @@ pub fn inward<A: Translate>(family: &mut Family<A>, common: &mut Common, packet:
     let Some(tuple) = tuple::<A>(packet.headers, Direction::Inward) else {
         return DropReason::IcmpType.into();
     };
-    let known = known(family, common, &tuple.on_uplink(), packet.hint);
-    match known.filter(|found| goes_on(family, common, packet.headers, *found)) {
-        Some((flow, _)) => known_inward(family, common, packet, flow).unwrap_or_else(|verdict| verdict),
-        None => opening::inward(family, common, packet, &tuple).unwrap_or_else(|verdict| verdict),
-    }
+    let known = known(family, common, &tuple.on_uplink(), packet.hint)
+        .filter(|found| goes_on(family, common, packet.headers, *found));
+    let verdict = match known {
+        Some((flow, _)) => known_inward(family, common, packet, flow),
+        None => opening::inward(family, common, packet, &tuple),
+    };
+    end_soon(family, common, packet.headers, known);
+    verdict.unwrap_or_else(|verdict| verdict)
 }
 
 /// The next packet of a connection, to its client.

@@ -75,6 +75,28 @@ fn an_old_connection_lends_nothing_to_a_new_one() {
     }
 }
 
+/// A connection that was reset does not take the place of another one for minutes.
+#[test]
+fn what_was_reset_is_over_soon() {
+    let one = Rule { connections: Some(1), ..everything(Action::Accept) };
+    for six in [false, true] {
+        let mut w = World::new(1);
+        w.install(0, &policy([one.clone()]));
+        let segment =
+            |port, flags, seq| to_server(six, 0).tcp(mac(0), (port, 443), flags, (seq, 0), 100, b"");
+        w.out(0, &segment(7, 2, 1000));
+        w.out(0, &segment(7, 4, 1001));
+        w.dropped(0, &segment(8, 2, 1000));
+        w.wait(11);
+        assert_eq!(live(&w, 0, 0), Some(0));
+        let port = ends(&w.out(0, &segment(8, 2, 1000))).1;
+        let refusal = from_server(six).tcp(NIC, (443, port), 4 | 16, (0, 1001), 0, b"");
+        w.in_to(0, &refusal);
+        w.wait(11);
+        w.out(0, &segment(9, 2, 1000));
+    }
+}
+
 #[test]
 fn connections_are_counted_from_their_first_packet_to_their_end() {
     let mut w = World::new(2);
