@@ -111,8 +111,11 @@ fn is_free(core: &Core, port: u8, client: &Client) -> bool {
     })
 }
 
-/// Forgets a client and everything it had.
+/// Forgets a client and everything it had; what is on a port that nobody is on, the uplink's too, is not touched.
 fn forget(core: &mut Core, port: u8) {
+    if core.client(port).is_none() {
+        return;
+    }
     core.common.clients.set(port, None);
     core.v4.flows.remove_link(port, |flow| core.common.policy.closed(flow));
     core.v6.flows.remove_link(port, |flow| core.common.policy.closed(flow));

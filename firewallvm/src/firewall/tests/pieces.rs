@@ -270,3 +270,16 @@ fn the_longest_datagram_passes() {
     let whole = joined(&sent, false);
     assert_eq!(headers(&whole).payload_len(), data.len());
 }
+
+/// A client is forgotten on the uplink's port, where none is: nothing is taken from the network for that.
+#[test]
+fn forgetting_nobody_leaves_the_uplink_its_buffers() {
+    let mut w = World::new(1);
+    let port = ends(&w.out(0, &to_server(false, 0).udp(mac(0), (5000, 4433), b""))).1;
+    w.tell(&control::message::ToFirewall::ForgetClient { port: 1 });
+    let sent = from_server(false).udp(NIC, (4433, port), &[7; 64]);
+    for piece in cut4(&sent, 9, &[24]) {
+        w.net_sends(&piece);
+    }
+    assert_eq!(w.at_client(0).len(), 1);
+}
