@@ -93,7 +93,7 @@ impl Vm {
     fn event(&mut self) -> Event {
         let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
         let ready = poll(&mut fds, Some(&Timespec { tv_sec: 60, tv_nsec: 0 })).unwrap();
-        assert_eq!(ready, 1, "no event within a minute; console:\n{}", self.console());
+        assert_eq!(ready, 1, "no event within a minute; {}", self.last_seen());
         wire::recv(&self.socket).unwrap().0
     }
 
@@ -106,6 +106,20 @@ impl Vm {
 
     fn console(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("console")).unwrap()
+    }
+
+    /// What there is to see of a machine that does not answer: its console, and where each thread of the monitor is.
+    fn last_seen(&self) -> String {
+        let tasks = PathBuf::from(format!("/proc/{}/task", self.child.id()));
+        let threads = std::fs::read_dir(tasks).into_iter().flatten().flatten().map(|task| {
+            let file = |name| std::fs::read_to_string(task.path().join(name)).unwrap_or_default();
+            let status = file("status");
+            let told = ["State", "voluntary_ctxt_switches", "nonvoluntary_ctxt_switches"];
+            let status = status.lines().filter(|line| told.iter().any(|name| line.starts_with(name)));
+            let status = status.collect::<Vec<_>>().join(", ");
+            format!("{}: {status}, system call {}{}", file("comm").trim(), file("syscall"), file("stack"))
+        });
+        format!("console:\n{}\nthreads:\n{}", self.console(), threads.collect::<Vec<_>>().join("\n"))
     }
 }
 
@@ -187,7 +201,7 @@ impl Peer {
         }
         let mut fds = [PollFd::new(&self.rung, PollFlags::IN)];
         let ready = poll(&mut fds, Some(&Timespec { tv_sec: 30, tv_nsec: 0 })).unwrap();
-        assert_eq!(ready, 1, "the guest never rang; console:\n{}", vm.console());
+        assert_eq!(ready, 1, "the guest never rang; {}", vm.last_seen());
         let mut count = [0; 8];
         let _ = rustix::io::read(&self.rung, &mut count);
     }
@@ -333,7 +347,7 @@ fn no_interrupt_of_the_network_device_is_lost() {
         for record in &records {
             let mut answer = [0; 64];
             let len = socket.recv(&mut answer);
-            let len = len.unwrap_or_else(|why| panic!("volley {volley}: {why}; console:\n{}", vm.console()));
+            let len = len.unwrap_or_else(|why| panic!("volley {volley}: {why}; {}", vm.last_seen()));
             assert_eq!(answer[..len], *record);
         }
         slowest = slowest.max((begin.elapsed(), volley));

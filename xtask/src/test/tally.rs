@@ -30,9 +30,19 @@ impl Tally {
         self.unstable.extend(more.unstable);
     }
 
-    /// Remembers what failed in a first attempt, for the report.
+    /// Takes a first attempt at the same program into account: what failed in one attempt alone has passed in the
+    /// other, and is unstable. Only where both ran to their ends; otherwise this attempt's word stands.
     pub(crate) fn unstable(&mut self, first: Self) {
-        self.unstable.extend(first.failures);
+        let tests = |tally: &Self| tally.passed + i64::try_from(tally.failed).unwrap_or(i64::MAX);
+        let named = |tally: &Self| u64::try_from(tally.failures.len()) == Ok(tally.failed);
+        if named(self) && named(&first) && tests(self) == tests(&first) {
+            let passed_before = |failure: &mut String| !first.failures.contains(failure);
+            let once: Vec<String> = self.failures.extract_if(.., passed_before).collect();
+            self.failed = u64::try_from(self.failures.len()).unwrap_or(u64::MAX);
+            self.passed += i64::try_from(once.len()).unwrap_or(0);
+            self.unstable.extend(once);
+        }
+        self.unstable.extend(first.failures.into_iter().filter(|failure| !self.failures.contains(failure)));
     }
 
     /// Counts one failure.
@@ -148,6 +158,28 @@ mod tests {
         tally.line("test result: FAILED. 3 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out");
         assert_eq!((tally.passed, tally.failed, tally.skipped), (21, 1, 2));
         assert_eq!(tally.failures, ["a::b"]);
+    }
+
+    fn attempt(passed: i64, failures: &[&str]) -> Tally {
+        let mut tally = Tally { passed, ..Tally::default() };
+        failures.iter().for_each(|failure| tally.fail(failure));
+        tally
+    }
+
+    #[test]
+    fn a_test_fails_that_fails_in_both_attempts() {
+        let after = |first, mut second: Tally| {
+            second.unstable(first);
+            (second.passed, second.failures, second.unstable)
+        };
+        let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let once = after(attempt(3, &["a"]), attempt(3, &["b"]));
+        assert_eq!(once, (4, vec![], words(&["b", "a"])));
+        let twice = after(attempt(2, &["a", "b"]), attempt(3, &["a"]));
+        assert_eq!(twice, (3, words(&["a"]), words(&["b"])));
+        // An attempt that was cut short says nothing of the tests that it did not come to.
+        let short = after(attempt(0, &["lab: x ended with status 137"]), attempt(3, &["a"]));
+        assert_eq!(short, (3, words(&["a"]), words(&["lab: x ended with status 137"])));
     }
 
     #[test]
