@@ -74,8 +74,7 @@ pub(crate) fn sleep() {
     if WOKEN.load(Ordering::Acquire) {
         x86_64::instructions::interrupts::enable();
     } else {
-        // STI takes effect after the next instruction: no interrupt comes between the look and the halt.
-        x86_64::instructions::interrupts::enable_and_hlt();
+        entry::enable_and_halt();
     }
 }
 

@@ -112,7 +112,43 @@ extern "C" fn common() {
     )
 }
 
-extern "C" fn handle(frame: &Frame) {
+extern "C" fn handle(frame: &mut Frame) {
     let vector = frame.mark.wrapping_sub(address(0) + CALL_END) / STUB;
     super::dispatch(u8::try_from(vector).unwrap_or(super::SPURIOUS), frame);
+    frame.rip = behind_halt(frame.rip);
+}
+
+/// Turns interrupts on and halts until one comes.
+///
+/// No interrupt comes between the two instructions: STI takes effect behind the one that follows it. Where a
+/// processor is emulated that may not hold (QEMU's SVM forgets it when the machine is left and entered again between
+/// the two), and the interrupt that should have ended the halt is over before it begins. So whoever is interrupted in
+/// front of this `hlt` returns behind it: see [`behind_halt`].
+#[unsafe(naked)]
+pub(super) extern "C" fn enable_and_halt() {
+    naked_asm!("sti", "hlt", "ret")
+}
+
+/// Bytes of `sti`, and of `hlt`.
+const STI: u64 = 1;
+const HLT: u64 = 1;
+
+/// Where to go on after an interrupt at `rip`.
+fn behind_halt(rip: u64) -> u64 {
+    let halt = enable_and_halt as *const () as u64 + STI;
+    if rip == halt { halt + HLT } else { rip }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_interrupted_in_front_of_the_halt_returns_behind_it() {
+        let begin = enable_and_halt as *const () as u64;
+        // SAFETY: three bytes of code, readable like all of it.
+        let code = unsafe { core::slice::from_raw_parts(enable_and_halt as *const u8, 3) };
+        assert_eq!(code, [0xFB, 0xF4, 0xC3]);
+        assert_eq!([0, 1, 2, 3].map(|at| behind_halt(begin + at) - begin), [0, 2, 2, 3]);
+    }
 }
