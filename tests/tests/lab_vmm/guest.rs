@@ -45,7 +45,8 @@ impl Guest {
             "name": name,
             "kernel": {"path": environment("BULKHEAD_KERNEL")},
             "initrd": {"path": initramfs},
-            "cmdline": "console=ttyS0 panic=-1 quiet",
+            // With its tick on: an emulated processor may lose the wake-up of a halted one (`lib/rt` says how).
+            "cmdline": "console=ttyS0 panic=-1 quiet nohz=off",
             "memory_mib": 256,
             "vsock_cid": 3,
         });
