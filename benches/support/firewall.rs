@@ -8,7 +8,7 @@ use std::{
 use abi::link_device::Role;
 use control::{
     codec,
-    message::{Client, NetToFirewall, RULES_PIECE, ToFirewall, Uplink, V4},
+    message::{Client, NetToFirewall, ToFirewall, Uplink, V4},
 };
 use firewallvm::{Firewall, Next, state::Setup};
 use link::{
@@ -215,12 +215,7 @@ impl Bench {
         let message = ToFirewall::Client { port: client + 2, client: description(client) };
         self.tell(&message);
         let program = rules_compiler::compile(&rules(self.shape.rules), 0).expect("valid rules").program;
-        let total = u32::try_from(program.len()).expect("small");
-        for (n, piece) in program.chunks(RULES_PIECE).enumerate() {
-            let offset = u32::try_from(n * RULES_PIECE).expect("small");
-            let bytes = piece.iter().copied().collect();
-            self.tell(&ToFirewall::Rules { port: client + 2, generation: 1, total, offset, bytes });
-        }
+        ToFirewall::rules(client + 2, 1, &program).for_each(|piece| self.tell(&piece));
     }
 
     fn tell(&mut self, message: &ToFirewall) {

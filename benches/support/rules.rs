@@ -134,19 +134,7 @@ impl Bench {
 }
 
 fn rule(targets: Vec<Target>, protocols: Protocols, destination_ports: Ports) -> Rule {
-    Rule {
-        direction: Direction::Outward,
-        action: Action::Accept,
-        targets,
-        protocols,
-        destination_ports,
-        source_ports: Ports::ALL,
-        icmp_type: None,
-        rate: None,
-        connections: None,
-        log: false,
-        line: 0,
-    }
+    Rule { targets, protocols, destination_ports, ..Rule::any(Direction::Outward, Action::Accept) }
 }
 
 fn prefix(rule: &Rule) -> (u32, u8) {

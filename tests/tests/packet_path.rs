@@ -26,7 +26,7 @@ use pnet_packet::{
 
 use rules_program::{
     assemble,
-    policy::{Action, Direction, Policy, Ports, Protocols, Rule},
+    policy::{Action, Direction, Policy, Rule},
 };
 
 const CARD: [u8; 6] = [0x52, 0x54, 0, 1, 2, 3];
@@ -146,24 +146,10 @@ impl Chain {
             v6_prefix: None,
             mtu: 1500,
         };
-        let rule = Rule {
-            direction: Direction::Outward,
-            action: Action::Accept,
-            targets: Vec::new(),
-            protocols: Protocols::ALL,
-            destination_ports: Ports::ALL,
-            source_ports: Ports::ALL,
-            icmp_type: None,
-            rate: None,
-            connections: None,
-            log: false,
-            line: 0,
-        };
+        let rule = Rule::any(Direction::Outward, Action::Accept);
         let program = assemble(&Policy { rules: vec![rule], ..Policy::default() }).unwrap();
-        let total = program.len().try_into().unwrap();
-        let bytes = program.into_iter().collect();
-        let rules = ToFirewall::Rules { port: 2, generation: 1, total, offset: 0, bytes };
-        for message in [ToFirewall::Client { port: 2, client }, rules] {
+        let client = ToFirewall::Client { port: 2, client };
+        for message in std::iter::once(client).chain(ToFirewall::rules(2, 1, &program)) {
             let mut buffer = [0; codec::MAX_LEN];
             let bytes = codec::encode(&message, &mut buffer).unwrap();
             self.dom0.send(&Meta::MESSAGE, &[bytes]).unwrap();

@@ -20,7 +20,7 @@ use crate::rules::decisions::Journal;
 use crate::rules::store::Store;
 use crate::rules::{Rules, Version, now};
 use crate::settings::Settings;
-use control::message::{Decision, RULES_PIECE, ToFirewall};
+use control::message::{Decision, ToFirewall};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -183,14 +183,9 @@ impl Supervisor {
         let Some(rules) = self.rules.wanted(name).cloned() else { return };
         let generation = self.rules.generation.wrapping_add(1);
         let Some((firewall, control, port)) = self.enforcer(name) else { return };
-        let total = u32::try_from(rules.compiled.program.len()).unwrap_or(u32::MAX);
-        let mut offset = 0;
-        for piece in rules.compiled.program.chunks(RULES_PIECE) {
-            let bytes = piece.iter().copied().collect();
-            control.send(&ToFirewall::Rules { port, generation, total, offset, bytes });
-            offset = offset.saturating_add(u32::try_from(piece.len()).unwrap_or(u32::MAX));
-        }
-        tracing::info!(%name, %firewall, generation, bytes = total, "rules sent");
+        let program = &rules.compiled.program;
+        ToFirewall::rules(port, generation, program).for_each(|piece| control.send(&piece));
+        tracing::info!(%name, %firewall, generation, bytes = program.len(), "rules sent");
         self.rules.generation = generation;
         let standing = self.rules.standing(name);
         standing.refused = None;

@@ -62,6 +62,21 @@ pub enum ToFirewall {
     Stop,
 }
 
+impl ToFirewall {
+    /// The messages that bring a client's compiled rules, in order.
+    pub fn rules(port: u8, generation: u32, program: &[u8]) -> impl Iterator<Item = Self> {
+        let total = u32::try_from(program.len()).unwrap_or(u32::MAX);
+        let pieces = (0..).step_by(RULES_PIECE).zip(program.chunks(RULES_PIECE));
+        pieces.map(move |(offset, piece)| Self::Rules {
+            port,
+            generation,
+            total,
+            offset,
+            bytes: piece.iter().copied().collect(),
+        })
+    }
+}
+
 /// What became of the first packet of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fate {

@@ -19,19 +19,7 @@ fn warnings(text: &str) -> Vec<(u32, String)> {
 }
 
 fn rule() -> Rule {
-    Rule {
-        direction: Direction::Outward,
-        action: Action::Accept,
-        targets: Vec::new(),
-        protocols: Protocols::ALL,
-        destination_ports: Ports::ALL,
-        source_ports: Ports::ALL,
-        icmp_type: None,
-        rate: None,
-        connections: None,
-        log: false,
-        line: 1,
-    }
+    Rule { line: 1, ..Rule::any(Direction::Outward, Action::Accept) }
 }
 
 #[test]

@@ -55,6 +55,26 @@ pub struct Rule {
     pub line: u32,
 }
 
+impl Rule {
+    /// A rule without conditions: about everything in a direction but other domains.
+    #[must_use]
+    pub const fn any(direction: Direction, action: Action) -> Self {
+        Self {
+            direction,
+            action,
+            targets: Vec::new(),
+            protocols: Protocols::ALL,
+            destination_ports: Ports::ALL,
+            source_ports: Ports::ALL,
+            icmp_type: None,
+            rate: None,
+            connections: None,
+            log: false,
+            line: 0,
+        }
+    }
+}
+
 /// Which way the first packet of a connection goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {

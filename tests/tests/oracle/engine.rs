@@ -4,7 +4,7 @@ use crate::oracle::{cases::Client, wire::CLIENT_MAC};
 use abi::link_device::Role;
 use control::{
     codec,
-    message::{self, FromDomain, NetToFirewall, RULES_PIECE, ToFirewall, Uplink, V4, V6},
+    message::{self, FromDomain, NetToFirewall, ToFirewall, Uplink, V4, V6},
 };
 use firewallvm::{Firewall, Next, state::Setup};
 use link::{
@@ -90,12 +90,7 @@ impl Engine {
         };
         self.tell(&ToFirewall::Client { port, client: described });
         let program = rules_program::assemble(policy).unwrap();
-        let total = u32::try_from(program.len()).unwrap();
-        for (n, piece) in program.chunks(RULES_PIECE).enumerate() {
-            let offset = u32::try_from(n * RULES_PIECE).unwrap();
-            let bytes = piece.iter().copied().collect();
-            self.tell(&ToFirewall::Rules { port, generation: 1, total, offset, bytes });
-        }
+        ToFirewall::rules(port, 1, &program).for_each(|piece| self.tell(&piece));
         let said = self.at_dom0();
         let answered = said
             .iter()

@@ -138,17 +138,5 @@ pub(crate) fn policy_of(kind: fn(Rule) -> Rule) -> impl Strategy<Value = Policy>
 
 /// Accepts everything outward.
 pub(crate) fn accept_all() -> Rule {
-    Rule {
-        direction: Direction::Outward,
-        action: Action::Accept,
-        targets: vec![],
-        protocols: Protocols::ALL,
-        destination_ports: Ports::ALL,
-        source_ports: Ports::ALL,
-        icmp_type: None,
-        rate: None,
-        connections: None,
-        log: false,
-        line: 0,
-    }
+    Rule::any(Direction::Outward, Action::Accept)
 }

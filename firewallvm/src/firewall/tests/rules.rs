@@ -12,19 +12,7 @@ use rules_program::{
 
 /// What the rules do with everything outward that goes to the network.
 pub(super) fn everything(action: Action) -> Rule {
-    Rule {
-        direction: Direction::Outward,
-        action,
-        targets: vec![],
-        protocols: Protocols::ALL,
-        destination_ports: Ports::ALL,
-        source_ports: Ports::ALL,
-        icmp_type: None,
-        rate: None,
-        connections: None,
-        log: false,
-        line: 0,
-    }
+    Rule::any(Direction::Outward, action)
 }
 
 pub(super) fn port(number: u16) -> Ports {
@@ -42,11 +30,8 @@ pub(super) fn accept_all() -> Policy {
 impl World {
     /// Sends a program in pieces.
     pub(super) fn send_rules(&mut self, n: usize, generation: u32, program: &[u8]) {
-        let total = u32::try_from(program.len()).unwrap();
-        for (number, piece) in program.chunks(RULES_PIECE).enumerate() {
-            let offset = u32::try_from(number * RULES_PIECE).unwrap();
-            self.send_piece(n, generation, (total, offset), piece);
-        }
+        let port = u8::try_from(n + 2).unwrap();
+        ToFirewall::rules(port, generation, program).for_each(|piece| self.tell(&piece));
     }
 
     pub(super) fn send_piece(

@@ -38,6 +38,16 @@ fn loaded(policy: &Policy) -> Program {
     Program::load(&assemble(policy).unwrap()).unwrap()
 }
 
+/// Asks each question as it is, and moved to an edge of some rule.
+fn agree_about(policy: &Policy, questions: &[(given::Asked, u64)]) {
+    let program = loaded(policy);
+    for (nth, (asked, pattern)) in questions.iter().enumerate() {
+        agree(policy, &program, &asked.question(), *pattern);
+        let edge = given::edges(policy, nth.wrapping_add(*pattern as usize), asked);
+        agree(policy, &program, &edge.question(), *pattern);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
@@ -46,12 +56,7 @@ proptest! {
         policy in given::policy(0..60),
         questions in vec((given::asked(), any::<u64>()), 40),
     ) {
-        let program = loaded(&policy);
-        for (nth, (asked, pattern)) in questions.iter().enumerate() {
-            agree(&policy, &program, &asked.question(), *pattern);
-            let edge = given::edges(&policy, nth.wrapping_add(*pattern as usize), asked);
-            agree(&policy, &program, &edge.question(), *pattern);
-        }
+        agree_about(&policy, &questions);
     }
 
     #[test]
@@ -59,12 +64,7 @@ proptest! {
         policy in given::policy(0..6),
         questions in vec((given::asked(), any::<u64>()), 30),
     ) {
-        let program = loaded(&policy);
-        for (nth, (asked, pattern)) in questions.iter().enumerate() {
-            agree(&policy, &program, &asked.question(), *pattern);
-            let edge = given::edges(&policy, nth.wrapping_add(*pattern as usize), asked);
-            agree(&policy, &program, &edge.question(), *pattern);
-        }
+        agree_about(&policy, &questions);
     }
 
     #[test]
@@ -106,28 +106,16 @@ proptest! {
         for rule in limited.skip(crate::policy::MAX_LIMITED) {
             (rule.rate, rule.connections) = (None, None);
         }
-        let program = loaded(&policy);
-        for (nth, (asked, pattern)) in questions.iter().enumerate() {
-            agree(&policy, &program, &asked.question(), *pattern);
-            let edge = given::edges(&policy, nth.wrapping_add(*pattern as usize), asked);
-            agree(&policy, &program, &edge.question(), *pattern);
-        }
+        agree_about(&policy, &questions);
     }
 }
 
 fn rule(targets: Vec<Target>, destination_ports: Ports) -> Rule {
     Rule {
-        direction: Direction::Outward,
-        action: Action::Accept,
         targets,
         protocols: Protocols::TCP,
         destination_ports,
-        source_ports: Ports::ALL,
-        icmp_type: None,
-        rate: None,
-        connections: None,
-        log: false,
-        line: 0,
+        ..Rule::any(Direction::Outward, Action::Accept)
     }
 }
 

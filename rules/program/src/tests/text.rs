@@ -4,7 +4,7 @@ use crate::{
     Listing, assemble,
     policy::{Action, Direction, Policy, Ports, Protocols, Rate, Rule, Target},
 };
-use std::{string::ToString, vec, vec::Vec};
+use std::{string::ToString, vec};
 
 const LISTED: &str = "\
 7 rules, 1 name, 1 domain
@@ -19,19 +19,7 @@ const LISTED: &str = "\
 
 /// Matches everything.
 fn any() -> Rule {
-    Rule {
-        direction: Direction::Outward,
-        action: Action::Accept,
-        targets: Vec::new(),
-        protocols: Protocols::ALL,
-        destination_ports: Ports::ALL,
-        source_ports: Ports::ALL,
-        icmp_type: None,
-        rate: None,
-        connections: None,
-        log: false,
-        line: 0,
-    }
+    Rule::any(Direction::Outward, Action::Accept)
 }
 
 #[test]

@@ -17,19 +17,7 @@ pub(in crate::nft) fn place() -> Place {
 }
 
 pub(in crate::nft) fn rule(direction: Direction, action: Action) -> Rule {
-    Rule {
-        direction,
-        action,
-        targets: vec![],
-        protocols: Protocols::ALL,
-        destination_ports: Ports::ALL,
-        source_ports: Ports::ALL,
-        icmp_type: None,
-        rate: None,
-        connections: None,
-        log: false,
-        line: 0,
-    }
+    Rule::any(direction, action)
 }
 
 /// Every feature once.
