@@ -60,6 +60,9 @@ impl Supervisor {
                 let page = Page { generation, first, hits: &hits, no_rule, more };
                 self.rules_counted(name, port, &page);
             }
+            FromDomain::Program(_) | FromDomain::Gateway(_) => {
+                self.fault(name, "it reported on a gateway program that it cannot have");
+            }
             FromDomain::Pong { nonce } if nonce == runtime.run => {}
             FromDomain::Pong { .. } => self.fault(name, "it answered a ping that was not sent"),
             FromDomain::PeerFault { port, what } => {

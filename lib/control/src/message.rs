@@ -8,6 +8,12 @@ use serde::{Deserialize, Serialize};
 pub const NAME_LEN: usize = 31;
 /// Longest piece of compiled rules in bytes.
 pub const RULES_PIECE: usize = 3840;
+/// Longest piece of a torvm's configuration in bytes.
+pub const CONFIGURATION_PIECE: usize = 3840;
+/// Longest message to or from the gateway program in bytes.
+pub const GATEWAY_LEN: usize = 3840;
+/// What the gateway program and dom0 say to each other, encoded; torvm passes it on and does not look into it.
+pub type GatewayBytes = Vec<u8, GATEWAY_LEN>;
 /// A domain's name.
 pub type Name = String<NAME_LEN>;
 /// A hardware address.
@@ -146,6 +152,91 @@ pub enum ToNet {
     Stop,
 }
 
+/// From dom0 to torvm.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToTor {
+    /// What torvm is to the firewallvm above it. Before this message nothing goes out.
+    Uplink(Client),
+    /// A client stands behind this port of the link device; as [`ToFirewall::Client`].
+    Client {
+        /// Port of the link device.
+        port: u8,
+        /// Who is there and what it may call itself.
+        client: Client,
+    },
+    /// The client is gone for good: its connections end and its port is free.
+    ForgetClient {
+        /// Port of the link device.
+        port: u8,
+    },
+    /// What time it is.
+    Clock {
+        /// Microseconds since the Unix epoch.
+        unix_us: u64,
+    },
+    /// A piece of the gateway program's configuration (TOML). Pieces come in order, without gaps, from offset 0; one of
+    /// another generation begins anew. With the last one the program is started, or started again.
+    Configuration {
+        /// Names this configuration; dom0 counts up.
+        generation: u32,
+        /// Length of the whole text in bytes.
+        total: u32,
+        /// Where this piece belongs.
+        offset: u32,
+        /// The piece.
+        bytes: Vec<u8, CONFIGURATION_PIECE>,
+    },
+    /// Ends the gateway program and starts it again.
+    RestartProgram,
+    /// For the gateway program: an encoded `GatewayCommand`.
+    Gateway(GatewayBytes),
+    /// Asks for [`FromDomain::Counters`].
+    GetCounters,
+    /// Asks for [`FromDomain::Pong`].
+    Ping {
+        /// Echoed.
+        nonce: u64,
+    },
+    /// Asks for an orderly end.
+    Stop,
+}
+
+impl ToTor {
+    /// The messages that bring a configuration, in order.
+    pub fn configuration(generation: u32, text: &str) -> impl Iterator<Item = Self> {
+        let total = u32::try_from(text.len()).unwrap_or(u32::MAX);
+        let pieces = (0..).step_by(CONFIGURATION_PIECE).zip(text.as_bytes().chunks(CONFIGURATION_PIECE));
+        pieces.map(move |(offset, piece)| Self::Configuration {
+            generation,
+            total,
+            offset,
+            bytes: piece.iter().copied().collect(),
+        })
+    }
+}
+
+/// What the gateway program does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Program {
+    /// It runs.
+    Started {
+        /// How often it was started since the domain was.
+        run: u32,
+    },
+    /// It ended, and is started again unless the domain lacks something.
+    Ended {
+        /// How often it was started since the domain was.
+        run: u32,
+        /// How it ended.
+        how: String<96>,
+    },
+    /// It cannot be started.
+    Refused {
+        /// Why not.
+        why: String<96>,
+    },
+}
+
 /// How the uplink gets its addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Nic {
@@ -233,7 +324,7 @@ pub enum NetToFirewall {
 pub enum FromDomain {
     /// First message after every start.
     Hello {
-        /// What the domain is: `netvm`, `firewallvm`.
+        /// What the domain is: `netvm`, `firewallvm`, `torvm`.
         kind: Name,
         /// Version of the image.
         version: Name,
@@ -273,6 +364,10 @@ pub enum FromDomain {
         /// Whether another message follows.
         more: bool,
     },
+    /// What the gateway program does (torvm only).
+    Program(Program),
+    /// From the gateway program (torvm only): an encoded `GatewayReport`, as hostile as the program may be.
+    Gateway(GatewayBytes),
     /// Answer to a ping.
     Pong {
         /// From the ping.

@@ -1,0 +1,1 @@
+//! Messages from dom0, and what dom0 is told.

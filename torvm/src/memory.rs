@@ -1,0 +1,81 @@
+//! The program's memory, as the layer sees it.
+
+/// What the program may do with a piece of its memory. Never both writing and executing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Nothing; reserved, not backed.
+    None,
+    /// Reading.
+    Read,
+    /// Reading and writing.
+    Write,
+    /// Reading and executing.
+    Execute,
+}
+
+/// An address that the program has no such access to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadAddress;
+
+/// No frame is left for the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfMemory;
+
+/// A range of the program's addresses; whole pages where it says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// First address.
+    pub start: u64,
+    /// First address behind.
+    pub end: u64,
+}
+
+/// Bytes of a page.
+pub const PAGE: u64 = 4096;
+/// Lowest address of the program (the kernel has what lies below).
+pub const LOWEST: u64 = 1 << 39;
+/// First address that the program cannot have.
+pub const TOP: u64 = 1 << 46;
+
+/// Memory of the program. Every page that is mapped with an access other than `None` is backed and was zero at first.
+/// What the layer copies obeys the program's own rights: nothing is written to what the program may not write.
+pub trait UserMemory {
+    /// Copies from the program.
+    ///
+    /// # Errors
+    /// [`BadAddress`]; `out` is then in any state.
+    fn read(&self, at: u64, out: &mut [u8]) -> Result<(), BadAddress>;
+
+    /// Copies to the program.
+    ///
+    /// # Errors
+    /// [`BadAddress`]; nothing, or some of it, was then written.
+    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<(), BadAddress>;
+
+    /// Copies to the program regardless of the access it has there: loading, nothing else.
+    ///
+    /// # Errors
+    /// [`BadAddress`] where nothing is backed.
+    fn load(&mut self, at: u64, bytes: &[u8]) -> Result<(), BadAddress>;
+
+    /// Maps whole pages, zeroed, in place of what was there.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`]; the range is then unmapped.
+    fn map(&mut self, range: Range, access: Access) -> Result<(), OutOfMemory>;
+
+    /// Changes the access of whole pages that are mapped; `None` keeps what is in them.
+    ///
+    /// # Errors
+    /// [`BadAddress`] when a page is not mapped.
+    fn protect(&mut self, range: Range, access: Access) -> Result<(), BadAddress>;
+
+    /// Takes whole pages away, mapped or not.
+    fn unmap(&mut self, range: Range);
+
+    /// Takes everything away: the program has ended.
+    fn clear(&mut self);
+
+    /// Bytes that can still be mapped.
+    fn left(&self) -> u64;
+}
