@@ -8,3 +8,4 @@
 
 pub mod codec;
 pub mod message;
+pub mod tor;
