@@ -2,8 +2,9 @@
 //! remapping, an e1000e and an xHCI controller, each alone in its IOMMU group.
 
 use std::ffi::OsString;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode, ExitStatus};
 
 /// An AMD processor with nested virtualisation, less what TCG warns that it cannot emulate.
 const EPYC: &str = "EPYC,+svm,+npt,-rdseed,-sha-ni,-fxsr-opt,-misalignsse,-3dnowprefetch,-osvw,-topoext,\
@@ -157,6 +158,13 @@ impl Machine {
             command.arg("-object").arg(join("filter-dump,id=capture,netdev=cable,file=", capture, ""));
         }
     }
+}
+
+/// A child's end as ours; a signal becomes 128 and its number, as in a shell.
+pub(crate) fn exit_code(status: ExitStatus) -> ExitCode {
+    let signal = || status.signal().map(|signal| signal.saturating_add(128));
+    let code = status.code().or_else(signal).and_then(|code| u8::try_from(code).ok());
+    code.map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
 /// A QEMU option around a path; QEMU wants commas in values doubled.

@@ -13,6 +13,7 @@ mod kernel;
 mod lab;
 mod machine;
 mod modules;
+mod namespace;
 mod packages;
 mod page;
 mod progress;
@@ -20,6 +21,7 @@ mod rootfs;
 mod suites;
 mod terminal;
 mod test;
+mod tor_network;
 mod workspace;
 
 use clap::{Parser, Subcommand};
@@ -43,6 +45,11 @@ enum Command {
     Suites(suites::SuitesArgs),
     /// Runs a command, or a shell, in an emulated machine with AMD-V, VT-d, an e1000e and a USB controller.
     Lab(lab::LabArgs),
+    /// Brings up a private Tor network from Debian's tor and runs a command, or a shell, beside it.
+    TorNetwork(tor_network::TorNetworkArgs),
+    /// What runs inside that network's namespace.
+    #[command(hide = true)]
+    TorInside(tor_network::InsideArgs),
     /// Builds what a Linux domain boots (kernel, initramfs, root file system) and prints the paths.
     Appvm(appvm::AppVmArgs),
     /// Builds everything that the demo's dom0 needs and prints two paths: the directory that the lab shares, and
@@ -56,6 +63,8 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Suites(args) => suites::run(&args),
         Command::Lab(args) => lab::run(&args),
+        Command::TorNetwork(args) => tor_network::run(&args),
+        Command::TorInside(args) => tor_network::inside(&args),
         Command::Appvm(args) => appvm::run(&args),
         Command::Stage => demo::staged().map(|(directory, rootfs)| {
             println!("{}\n{}", directory.display(), rootfs.display());

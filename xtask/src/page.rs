@@ -48,7 +48,7 @@ impl Page {
 }
 
 /// 64 random bits as text.
-fn ticket() -> Result<String> {
+pub(crate) fn ticket() -> Result<String> {
     let mut bytes = [0; 8];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
     Ok(format!("{:016x}", u64::from_le_bytes(bytes)))
@@ -72,7 +72,11 @@ fn respond(mut stream: TcpStream, page: &str) {
     }
 }
 
-fn drip(stream: &mut TcpStream) -> std::io::Result<()> {
+/// Sends the download that takes long.
+///
+/// # Errors
+/// When the other end goes away.
+pub(crate) fn drip(stream: &mut TcpStream) -> std::io::Result<()> {
     let length = PIECES * DRIP.len();
     write!(stream, "HTTP/1.0 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n")?;
     for _ in 0..PIECES {

@@ -8,11 +8,10 @@
 
 use super::Programs;
 use crate::host;
+use crate::namespace::{Ending, Namespace, start_ready};
 use anyhow::{Context, Result, bail};
-use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 
 /// The far host's address without a narrow link before it.
 pub(crate) const FAR4: &str = "198.51.100.10";
@@ -34,9 +33,6 @@ pub(crate) const CLIENT_IF: &str = "bha";
 pub(crate) const FIREWALL_MAC: &str = "fe:ff:ff:ff:ff:ff";
 /// The firewall towards client A.
 pub(crate) const GATEWAY4: &str = "10.137.0.5";
-
-/// How long anything here takes to be there.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Whether namespaces and tap devices can be made.
 ///
@@ -63,71 +59,6 @@ pub(crate) fn possible() -> Result<()> {
     Ok(())
 }
 
-/// A process that ends with this value: its standard input is ours.
-struct Ending(Child);
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        drop(self.0.stdin.take());
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// A network namespace, held by a process.
-struct Namespace(Ending);
-
-impl Namespace {
-    fn new() -> Result<Self> {
-        let mut holder = Command::new("unshare");
-        holder.args(["--net", "cat"]).stdin(Stdio::piped()).stdout(Stdio::null()).env("PATH", host::path());
-        let holder = Ending(holder.spawn().context("cannot run unshare")?);
-        let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/net")).ok();
-        let (ours, begin) = (namespace("self"), Instant::now());
-        while namespace(&holder.0.id().to_string()).is_none_or(|theirs| Some(theirs) == ours) {
-            if begin.elapsed() > PATIENCE {
-                bail!("unshare made no namespace");
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Ok(Self(holder))
-    }
-
-    fn pid(&self) -> String {
-        self.0.0.id().to_string()
-    }
-
-    fn command(&self, program: &Path) -> Command {
-        let mut command = Command::new("nsenter");
-        command.args(["--net", "--target", &self.pid(), "--"]).arg(program).env("PATH", host::path());
-        command
-    }
-
-    /// Runs lines of shell in the namespace; all must succeed.
-    fn shell(&self, lines: &str) -> Result<()> {
-        let mut shell = self.command(Path::new("sh"));
-        crate::packages::output(shell.args(["-e", "-c", lines])).map(drop)
-    }
-
-    /// Starts a program that says "ready", and ends when its standard input does.
-    fn start(&self, program: &Path, args: &[&str]) -> Result<Ending> {
-        let mut command = self.command(program);
-        let child = command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-        let mut child = Ending(child.with_context(|| format!("cannot run {}", program.display()))?);
-        let mut line = String::new();
-        if let Some(out) = child.0.stdout.take() {
-            let mut out = BufReader::new(out);
-            out.read_line(&mut line)?;
-            // What it says at its end has a reader as long as it lives.
-            std::thread::spawn(move || std::io::copy(&mut out, &mut std::io::sink()));
-        }
-        if line.trim() != "ready" {
-            bail!("{} did not get ready", program.display());
-        }
-        Ok(child)
-    }
-}
-
 /// The machines; they are gone with this value.
 pub(crate) struct Network {
     client: Namespace,
@@ -148,7 +79,7 @@ impl Network {
             let mut next = || made.next().context("five").flatten();
             [next()?, next()?, next()?, next()?, next()?]
         };
-        let firewall = between.start(&programs.firewall, &["bha", "bhb", "bhu"])?;
+        let firewall = start(&between, &programs.firewall, &["bha", "bhb", "bhu"])?;
         between.shell(&format!(
             "ip link set bha netns {}; ip link set bhb netns {}; ip link set bhu netns {}",
             client.pid(),
@@ -163,7 +94,7 @@ impl Network {
             // The scripts of fragments take "don't fragment" in an answer for a fault.
             far.shell("echo 1 > /proc/sys/net/ipv4/ip_no_pmtu_disc")?;
         }
-        let reflector = far.start(&programs.reflector, &["serve", FAR4, FAR6, NARROW4, NARROW6])?;
+        let reflector = start(&far, &programs.reflector, &["serve", FAR4, FAR6, NARROW4, NARROW6])?;
         Ok(Self { client, firewall, _reflector: reflector, _others: vec![other, between, router, far] })
     }
 
@@ -176,6 +107,13 @@ impl Network {
     pub(crate) fn stands(&mut self) -> bool {
         matches!(self.firewall.0.try_wait(), Ok(None))
     }
+}
+
+/// Starts one of our programs in a namespace.
+fn start(namespace: &Namespace, program: &Path, args: &[&str]) -> Result<Ending> {
+    let mut command = namespace.command(program);
+    command.args(args);
+    start_ready(command, &program.display().to_string())
 }
 
 fn client_lines(quiet: bool) -> String {

@@ -1,0 +1,278 @@
+//! The nodes of the private network: addresses, keys, configuration.
+
+use super::Options;
+use super::inside::{ONION_PORT, ONION_PORTS, WEB_ADDRESSES};
+use crate::packages::output;
+use anyhow::{Context, Result, bail};
+use std::fmt::Write as _;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+
+/// Authorities.
+const AUTHORITIES: u8 = 3;
+/// Seconds between two consensuses; a consensus is valid for three of them.
+pub(super) const VOTING_INTERVAL: u32 = 300;
+/// Where the C client listens for SOCKS.
+pub(super) const CLIENT_SOCKS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 19050);
+/// Where it takes redirected connections, on any address.
+pub(super) const CLIENT_TRANSPARENT: u16 = 19040;
+/// Where it takes questions for names, on any address.
+pub(super) const CLIENT_DNS: u16 = 19053;
+
+/// What a node does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Authority,
+    Relay,
+    Exit,
+    Bridge,
+    Onion,
+    Client,
+}
+
+/// A process of tor.
+pub(super) struct Node {
+    /// Nickname, and the name of its directory.
+    pub(super) name: String,
+    /// What it does.
+    pub(super) kind: Kind,
+    /// Its own address; no two share a /16. Unused for the onion service and the client.
+    pub(super) address: Ipv4Addr,
+    /// Where it takes connections of relays and clients.
+    pub(super) or_port: u16,
+}
+
+impl Node {
+    /// Its ORPort.
+    pub(super) fn or_address(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(self.address, self.or_port)
+    }
+
+    /// Its directory port, of an authority.
+    pub(super) fn dir_address(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(self.address, self.or_port + 1000)
+    }
+
+    /// Whether it has an ORPort.
+    pub(super) fn is_relay(&self) -> bool {
+        !matches!(self.kind, Kind::Onion | Kind::Client)
+    }
+}
+
+/// All nodes, in the order of their start.
+pub(super) struct Plan {
+    pub(super) nodes: Vec<Node>,
+}
+
+impl Plan {
+    /// The network's nodes.
+    pub(super) fn new(options: &Options) -> Self {
+        let kinds = [
+            ("authority", Kind::Authority, AUTHORITIES),
+            ("relay", Kind::Relay, options.relays),
+            ("exit", Kind::Exit, options.exits),
+            ("bridge", Kind::Bridge, 1),
+            ("onion", Kind::Onion, 1),
+            ("client", Kind::Client, 1),
+        ];
+        let named = kinds.iter().flat_map(|(name, kind, count)| (0..*count).map(move |n| (name, *kind, n)));
+        // At most 3 + 32 + 16 + 3 nodes: within 100.64.0.0/10.
+        let nodes = named.zip(64u8..).map(|((name, kind, n), second)| Node {
+            name: format!("{name}{n}"),
+            kind,
+            address: Ipv4Addr::new(100, second, 0, 10),
+            or_port: 9000 + u16::from(second),
+        });
+        Self { nodes: nodes.collect() }
+    }
+
+    /// Lines of shell that give the namespace the addresses.
+    pub(super) fn addresses(&self) -> String {
+        let relays = self.nodes.iter().filter(|node| node.is_relay()).map(|node| node.address.to_string());
+        let web = WEB_ADDRESSES.iter().map(ToString::to_string);
+        let mut lines = "ip link set lo up\n".to_owned();
+        for address in relays.chain(web) {
+            let _ = writeln!(lines, "ip address add {address} dev lo");
+        }
+        lines
+    }
+}
+
+/// Public identities of a relay.
+pub(super) struct Identity {
+    /// Name of the node.
+    pub(super) name: String,
+    /// SHA-1 of the RSA key, 40 hexadecimal digits.
+    pub(super) rsa: String,
+    /// The Ed25519 key in base64 without padding.
+    pub(super) ed25519: String,
+    /// SHA-1 of an authority's long-term key, 40 hexadecimal digits.
+    pub(super) v3: Option<String>,
+}
+
+/// Has tor make all keys, and returns the identities of relays in the order of the nodes.
+///
+/// # Errors
+/// When tor fails.
+pub(super) fn make_keys(plan: &Plan, directory: &Path) -> Result<Identities> {
+    let relays: Vec<_> = plan.nodes.iter().filter(|node| node.is_relay()).collect();
+    let made: Vec<Result<Identity>> = thread::scope(|scope| {
+        let running: Vec<_> =
+            relays.iter().map(|node| scope.spawn(|| keys(node, &directory.join(&node.name)))).collect();
+        let join = |thread: thread::ScopedJoinHandle<'_, Result<Identity>>| {
+            thread.join().unwrap_or_else(|_| bail!("making keys panicked"))
+        };
+        running.into_iter().map(join).collect()
+    });
+    let list = made.into_iter().collect::<Result<Vec<_>>>()?;
+    let lines = relays.iter().zip(&list).filter_map(|(node, identity)| authority_line(node, identity));
+    Ok(Identities { authorities: lines.collect(), list })
+}
+
+/// Identities of all relays.
+pub(super) struct Identities {
+    pub(super) list: Vec<Identity>,
+    /// Lines of configuration that name the authorities.
+    authorities: String,
+}
+
+fn authority_line(node: &Node, identity: &Identity) -> Option<String> {
+    let v3 = identity.v3.as_ref()?;
+    let (name, port, dir, rsa) = (&node.name, node.or_port, node.dir_address(), &identity.rsa);
+    Some(format!("DirAuthority {name} orport={port} no-v2 v3ident={v3} {dir} {rsa}\n"))
+}
+
+fn keys(node: &Node, directory: &Path) -> Result<Identity> {
+    let keys = directory.join("keys");
+    fs::create_dir_all(&keys).with_context(|| format!("cannot create {}", keys.display()))?;
+    let v3 = (node.kind == Kind::Authority).then(|| certificate(node, &keys)).transpose()?;
+    let mut tor = Command::new("tor");
+    tor.args(["--defaults-torrc", "/dev/null", "-f", "/nonexistent", "--ignore-missing-torrc", "--quiet"]);
+    tor.args(["--list-fingerprint", "--Nickname", &node.name, "--ORPort", "1", "--DataDirectory"]);
+    output(tor.arg(directory))?;
+    let second_word = |file: &str| -> Result<String> {
+        let path = directory.join(file);
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(text
+            .split_whitespace()
+            .nth(1)
+            .with_context(|| format!("no key in {}", path.display()))?
+            .to_owned())
+    };
+    let (rsa, ed25519) = (second_word("fingerprint")?, second_word("fingerprint-ed25519")?);
+    Ok(Identity { name: node.name.clone(), rsa, ed25519, v3 })
+}
+
+/// Makes an authority's long-term key and certificate, and returns the key's fingerprint.
+fn certificate(node: &Node, keys: &Path) -> Result<String> {
+    let file = |name: &str| keys.join(name);
+    let path = file("authority_certificate");
+    let mut gencert = Command::new("tor-gencert");
+    gencert.args(["--create-identity-key", "--passphrase-fd", "0", "-m", "12"]);
+    gencert.arg("-i").arg(file("authority_identity_key")).arg("-s").arg(file("authority_signing_key"));
+    gencert.arg("-c").arg(&path).arg("-a").arg(node.dir_address().to_string());
+    // With nothing to read, the passphrase is empty.
+    output(gencert.stdin(Stdio::null()))?;
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let found = text.lines().find_map(|line| line.strip_prefix("fingerprint "));
+    found.map(str::to_owned).with_context(|| format!("no fingerprint in {}", path.display()))
+}
+
+/// Writes a node's configuration and returns its path.
+///
+/// # Errors
+/// When the file cannot be written.
+pub(super) fn configuration(node: &Node, identities: &Identities, directory: &Path) -> Result<PathBuf> {
+    let own = directory.join(&node.name);
+    fs::create_dir_all(&own)?;
+    let resolver = directory.join("resolv.conf");
+    fs::write(&resolver, "nameserver 127.0.0.1\n")?;
+    let mut text = format!(
+        "DataDirectory {data}\nNickname {name}\nLog notice file {data}/notice.log\n{COMMON}{authorities}",
+        data = own.display(),
+        name = node.name,
+        authorities = identities.authorities,
+    );
+    if node.is_relay() {
+        let _ = write!(
+            text,
+            "Address {address}\nORPort {or}\nOutboundBindAddress {address}\nServerDNSResolvConfFile {resolver}\n{RELAY}",
+            address = node.address,
+            or = node.or_address(),
+            resolver = resolver.display(),
+        );
+    }
+    text.push_str(&particular(node, &own));
+    let path = own.join("torrc");
+    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
+}
+
+/// What only nodes of this kind have in their configuration.
+fn particular(node: &Node, own: &Path) -> String {
+    match node.kind {
+        Kind::Authority => {
+            format!(
+                "DirPort {}\nV3AuthVotingInterval {VOTING_INTERVAL}\n{AUTHORITY}{NO_EXIT}",
+                node.dir_address()
+            )
+        }
+        Kind::Relay => NO_EXIT.to_owned(),
+        Kind::Exit => EXIT.to_owned(),
+        Kind::Bridge => format!("BridgeRelay 1\nPublishServerDescriptor 0\n{NO_EXIT}"),
+        Kind::Onion => {
+            let mut text = format!("SocksPort 0\nHiddenServiceDir {}/service\n", own.display());
+            for port in ONION_PORTS {
+                let _ = writeln!(text, "HiddenServicePort {port} 127.0.0.1:{ONION_PORT}");
+            }
+            text
+        }
+        Kind::Client => format!(
+            "SocksPort {CLIENT_SOCKS}\nTransPort 0.0.0.0:{CLIENT_TRANSPARENT}\nDNSPort 0.0.0.0:{CLIENT_DNS}\n\
+             AutomapHostsOnResolve 1\nVirtualAddrNetworkIPv4 10.192.0.0/10\n"
+        ),
+    }
+}
+
+const COMMON: &str = "TestingTorNetwork 1
+SafeLogging 0
+ShutdownWaitLength 0
+RunAsDaemon 0
+ControlPort 0
+PathsNeededToBuildCircuits 0.67
+TestingDirAuthVoteExit *
+TestingDirAuthVoteHSDir *
+TestingDirAuthVoteGuard *
+TestingMinExitFlagThreshold 0
+V3AuthNIntervalsValid 3
+";
+
+const RELAY: &str = "SocksPort 0
+AssumeReachable 1
+ServerDNSDetectHijacking 0
+ServerDNSTestAddresses
+ServerDNSAllowBrokenConfig 1
+ContactInfo nobody@relays.test
+";
+
+const AUTHORITY: &str = "AuthoritativeDirectory 1
+V3AuthoritativeDirectory 1
+TestingV3AuthInitialVotingInterval 20
+TestingV3AuthInitialVoteDelay 4
+TestingV3AuthInitialDistDelay 4
+V3AuthVoteDelay 4
+V3AuthDistDelay 4
+MinUptimeHidServDirectoryV2 0
+";
+
+const NO_EXIT: &str = "ExitPolicy reject *:*\n";
+
+const EXIT: &str = "ExitRelay 1
+IPv6Exit 1
+ExitPolicyRejectPrivate 0
+ExitPolicy accept *:*
+ExitPolicy accept6 *:*
+";
