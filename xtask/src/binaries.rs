@@ -1,15 +1,17 @@
 //! Our own programs, built by cargo.
 
+use crate::cpio::Archive;
 use crate::progress::Task;
 use crate::workspace;
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Target of the agent: with it named, flags for the agent do not reach build scripts or other programs.
-const AGENT_TARGET: &str = "x86_64-unknown-linux-gnu";
+/// Target of programs without a C library of the system: with it named, their flags do not reach build scripts or other
+/// programs.
+const STATIC_TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// The driver domains.
 pub(crate) const IMAGES: [&str; 2] = ["netvm", "firewallvm"];
@@ -17,17 +19,92 @@ pub(crate) const IMAGES: [&str; 2] = ["netvm", "firewallvm"];
 /// Largest driver domain image in bytes (SPEC.md).
 pub(crate) const IMAGE_LIMIT: u64 = 512 * 1024;
 
+/// Largest image of torvm's kernel in bytes.
+const TORVM_LIMIT: u64 = 1024 * 1024;
+
+/// Largest sum of torvm's kernel and bundle in bytes (SPEC.md).
+const TORVM_BUNDLED_LIMIT: u64 = 10 * 1024 * 1024;
+
+/// Names a gateway program that is there already.
+const GATEWAY_VARIABLE: &str = "BULKHEAD_GATEWAY";
+
+/// Configuration of the gateway program unless dom0 sends another.
+pub(crate) const GATEWAY_CONFIGURATION: &str = include_str!("../guest/gateway.toml");
+
 /// Builds a driver domain's image and returns its path.
 ///
 /// # Errors
 /// When it does not compile, or is larger than [`IMAGE_LIMIT`].
 pub(crate) fn image(name: &str) -> Result<PathBuf> {
+    limited(name, IMAGE_LIMIT)
+}
+
+/// Builds torvm's kernel and returns its path.
+///
+/// # Errors
+/// When it does not compile, or is larger than 1 MiB.
+pub(crate) fn torvm() -> Result<PathBuf> {
+    limited("torvm", TORVM_LIMIT)
+}
+
+fn limited(name: &str, limit: u64) -> Result<PathBuf> {
     let path = unikernel(name, name)?;
-    let size = fs::metadata(&path).with_context(|| format!("no {}", path.display()))?.len();
-    if size > IMAGE_LIMIT {
-        bail!("image {name} has {size} bytes; at most {IMAGE_LIMIT} are allowed");
+    let size = size(&path)?;
+    if size > limit {
+        bail!("image {name} has {size} bytes; at most {limit} are allowed");
     }
     Ok(path)
+}
+
+fn size(path: &Path) -> Result<u64> {
+    Ok(fs::metadata(path).with_context(|| format!("no {}", path.display()))?.len())
+}
+
+/// The gateway program that torvm's layer runs: built in its own workspace, or what `BULKHEAD_GATEWAY` names.
+///
+/// # Errors
+/// When it does not compile, or the named file does not exist.
+pub(crate) fn gateway() -> Result<PathBuf> {
+    if let Some(given) = std::env::var_os(GATEWAY_VARIABLE).map(PathBuf::from) {
+        return given
+            .canonicalize()
+            .with_context(|| format!("{GATEWAY_VARIABLE}: no file {}", given.display()));
+    }
+    let directory = workspace::target().join("gateway");
+    let mut cargo = cargo();
+    cargo.current_dir(workspace::root().join("torvm/gateway"));
+    cargo.args([
+        "build",
+        "--release",
+        "--locked",
+        "--bin",
+        "gateway",
+        "--target",
+        STATIC_TARGET,
+        "--target-dir",
+    ]);
+    cargo.arg(&directory).env("RUSTFLAGS", "-C target-feature=+crt-static");
+    follow(cargo, "gateway program with arti (some minutes the first time)")?;
+    Ok(directory.join(STATIC_TARGET).join("release/gateway"))
+}
+
+/// Writes what torvm's layer boots with, beside its kernel: the gateway program and its first files.
+///
+/// # Errors
+/// When a file cannot be read or written, or kernel and bundle are larger than SPEC.md allows.
+pub(crate) fn bundle(kernel: &Path, gateway: &Path, configuration: &str, to: &Path) -> Result<()> {
+    let program = fs::read(gateway).with_context(|| format!("cannot read {}", gateway.display()))?;
+    let mut archive = Archive::default();
+    archive.file("gateway", &program);
+    archive.file("etc/passwd", b"root:x:0:0:root:/:/bin/false\n");
+    archive.file("etc/group", b"root:x:0:\n");
+    archive.file("etc/gateway.toml", configuration.as_bytes());
+    fs::write(to, archive.finish()).with_context(|| format!("cannot write {}", to.display()))?;
+    let sum = size(kernel)? + size(to)?;
+    if sum > TORVM_BUNDLED_LIMIT {
+        bail!("torvm's kernel and bundle have {sum} bytes; at most {TORVM_BUNDLED_LIMIT} are allowed");
+    }
+    Ok(())
 }
 
 /// Builds the unikernel of the tests and returns its path.
@@ -72,10 +149,10 @@ pub(crate) fn dom0() -> Result<[PathBuf; 3]> {
 /// When it does not compile.
 pub(crate) fn agent() -> Result<PathBuf> {
     let mut cargo = cargo();
-    cargo.args(["build", "--release", "-p", "bulkhead-agent", "--target", AGENT_TARGET]);
+    cargo.args(["build", "--release", "-p", "bulkhead-agent", "--target", STATIC_TARGET]);
     cargo.env("RUSTFLAGS", "-C target-feature=+crt-static -C strip=symbols");
     follow(cargo, "bulkhead-agent")?;
-    Ok(workspace::target().join(AGENT_TARGET).join("release").join("bulkhead-agent"))
+    Ok(workspace::target().join(STATIC_TARGET).join("release").join("bulkhead-agent"))
 }
 
 /// Cargo in the workspace, without the variables that this very run of cargo has set.

@@ -22,6 +22,7 @@ mod suites;
 mod terminal;
 mod test;
 mod tor_network;
+mod torvm;
 mod workspace;
 
 use clap::{Parser, Subcommand};
@@ -47,6 +48,8 @@ enum Command {
     Lab(lab::LabArgs),
     /// Brings up a private Tor network from Debian's tor and runs a command, or a shell, beside it.
     TorNetwork(tor_network::TorNetworkArgs),
+    /// Builds the Tor gateway domain and prints two paths: its kernel, and its bundle, which is given as initrd.
+    Torvm(torvm::TorvmArgs),
     /// What runs inside that network's namespace.
     #[command(hide = true)]
     TorInside(tor_network::InsideArgs),
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Command::Lab(args) => lab::run(&args),
         Command::TorNetwork(args) => tor_network::run(&args),
         Command::TorInside(args) => tor_network::inside(&args),
+        Command::Torvm(args) => torvm::run(&args),
         Command::Appvm(args) => appvm::run(&args),
         Command::Stage => demo::staged().map(|(directory, rootfs)| {
             println!("{}\n{}", directory.display(), rootfs.display());

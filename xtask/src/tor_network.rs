@@ -29,7 +29,7 @@ const PROGRAMS: &[(&str, &str)] = &[
 ];
 
 /// Tells programs in the namespace where the network's files are.
-const VARIABLE: &str = "BULKHEAD_TOR_NETWORK";
+pub(crate) const VARIABLE: &str = "BULKHEAD_TOR_NETWORK";
 
 /// Options of the private Tor network.
 #[derive(clap::Args)]
