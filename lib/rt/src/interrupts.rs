@@ -28,6 +28,14 @@ pub(crate) const TIMER: u8 = 0x30;
 /// Vector of the APIC's spurious interrupt; needs no acknowledgement.
 pub(crate) const SPURIOUS: u8 = 0xFF;
 
+/// Debug exception. The runtime never asks for one; in ring 0 it is a program's, delayed by `mov ss` until behind its
+/// SYSCALL, and means nothing.
+const DEBUG: u8 = 1;
+/// RFLAGS.TF: a debug exception after every instruction.
+const TRAP_FLAG: u64 = 1 << 8;
+/// Page fault.
+pub(crate) const PAGE_FAULT: u8 = 14;
+
 /// Stack numbers (IST index, counted from zero).
 const IST_INTERRUPT: u16 = 0;
 const IST_EXCEPTION: u16 = 1;
@@ -62,16 +70,21 @@ pub fn wake() {
     WOKEN.store(true, Ordering::Release);
 }
 
-/// Forgets earlier wake-ups; the caller is about to look at everything.
-pub(crate) fn forget_wakeups() {
+/// Forgets earlier wake-ups; the caller is about to look at everything. [`run`](crate::run) does so before each step.
+pub fn forget_wakeups() {
     // A read-modify-write with both orderings: the compiler must not move a look in front of it.
     WOKEN.swap(false, Ordering::AcqRel);
+}
+
+/// Whether there was a wake-up since [`forget_wakeups`].
+pub(crate) fn woken() -> bool {
+    WOKEN.load(Ordering::Acquire)
 }
 
 /// Sleeps until an interrupt, unless one came since [`forget_wakeups`].
 pub(crate) fn sleep() {
     x86_64::instructions::interrupts::disable();
-    if WOKEN.load(Ordering::Acquire) {
+    if woken() {
         x86_64::instructions::interrupts::enable();
     } else {
         entry::enable_and_halt();
@@ -104,7 +117,11 @@ pub(crate) unsafe fn load_tables(layout: &ImageLayout) {
     for (ist, stack) in [(IST_INTERRUPT, interrupt), (IST_EXCEPTION, exception), (IST_FAULT, fault)] {
         tss.interrupt_stack_table[usize::from(ist)] = VirtAddr::new(stack.end);
     }
+    // In this order: `user::processor` names the places.
     gdt.append(Descriptor::kernel_code_segment());
+    gdt.append(Descriptor::kernel_data_segment());
+    gdt.append(Descriptor::user_data_segment());
+    gdt.append(Descriptor::user_code_segment());
     let code = x86_64::structures::gdt::SegmentSelector::new(1, x86_64::PrivilegeLevel::Ring0);
     let task = gdt.append(Descriptor::tss_segment(tss));
     gdt.load();
@@ -147,9 +164,32 @@ fn mask_legacy_controllers() {
 }
 
 /// Called by the entry code for every exception and interrupt.
-fn dispatch(vector: u8, frame: &Frame) {
+fn dispatch(vector: u8, frame: &mut Frame) {
     match vector {
+        DEBUG => frame.rflags &= !TRAP_FLAG,
         0..=31 => exception(vector, frame),
+        _ => interrupt(vector),
+    }
+}
+
+/// What an interrupt, or an exception that is not the program's fault, means when it came in ring 3, where it left
+/// `mark`: nothing to the program (`None`), or the number of the fault that it made.
+pub(crate) fn from_program(mark: u64, rip: u64) -> Option<u8> {
+    match entry::vector(mark) {
+        vector @ (2 | 8 | 18) => {
+            crate::panic::die(format_args!("{} (vector {vector}) in the program at {rip:#x}", name(vector)))
+        }
+        vector @ 0..=31 => Some(vector),
+        vector => {
+            interrupt(vector);
+            None
+        }
+    }
+}
+
+/// Notes and acknowledges the interrupt `vector` (32 or above).
+fn interrupt(vector: u8) {
+    match vector {
         SPURIOUS => {}
         _ => {
             if vector == TIMER {
@@ -168,20 +208,23 @@ fn device_bit(vector: u8) -> Option<usize> {
     vector.checked_sub(DEVICE_FIRST).map(usize::from).filter(|&bit| bit < DEVICE_COUNT)
 }
 
-/// Names the fault and ends the domain.
-fn exception(vector: u8, frame: &Frame) -> ! {
-    let name = match vector {
+fn name(vector: u8) -> &'static str {
+    match vector {
         0 => "division error",
         2 => "non-maskable interrupt",
         3 => "breakpoint",
         6 => "invalid opcode",
         8 => "double fault",
         13 => "general protection fault",
-        14 => page_fault(frame),
         16 | 19 => "floating-point error",
         18 => "machine check",
         _ => "exception",
-    };
+    }
+}
+
+/// Names the fault and ends the domain.
+fn exception(vector: u8, frame: &Frame) -> ! {
+    let name = if vector == PAGE_FAULT { page_fault(frame) } else { name(vector) };
     crate::panic::die(format_args!("{name} (vector {vector}, error {:#x}) at {:#x}", frame.error, frame.rip))
 }
 

@@ -5,7 +5,8 @@
 //! `main.rs` of each domain, and by nothing else.
 //!
 //! `unsafe` appears only in `boot`, `paging`, `interrupts` (and its children), `heap`, `pci`, `mmio`, `dma`,
-//! `doorbell`, `tasks`, `virtio`, `virtio_net`, and in what `entry!` expands to.
+//! `doorbell`, `tasks`, `virtio`, `virtio_net`, `user` (context, entry, frames, processor), and in what `entry!`
+//! expands to.
 #![no_std]
 
 extern crate alloc;
@@ -31,6 +32,7 @@ pub mod ram;
 mod run;
 mod tasks;
 mod timer;
+pub mod user;
 mod virtio;
 pub mod virtio_net;
 

@@ -153,6 +153,18 @@ pub(crate) enum Model {
     X2Apic(u16),
     /// MSR_KVM_SYSTEM_TIME_NEW: bit 0 turns the clock record on.
     KvmSystemTime,
+    /// IA32_STAR: selectors of SYSCALL and SYSRET.
+    Star,
+    /// IA32_LSTAR: where SYSCALL goes.
+    LStar,
+    /// IA32_FMASK: flags that SYSCALL clears.
+    SFMask,
+    /// IA32_SYSENTER_CS.
+    SysenterCs,
+    /// IA32_FS_BASE.
+    FsBase,
+    /// IA32_GS_BASE.
+    GsBase,
 }
 
 impl Model {
@@ -162,6 +174,12 @@ impl Model {
             Self::TscDeadline => 0x6E0,
             Self::X2Apic(offset) => 0x800 + (offset as u32 >> 4),
             Self::KvmSystemTime => 0x4B56_4D01,
+            Self::Star => 0xC000_0081,
+            Self::LStar => 0xC000_0082,
+            Self::SFMask => 0xC000_0084,
+            Self::SysenterCs => 0x174,
+            Self::FsBase => 0xC000_0100,
+            Self::GsBase => 0xC000_0101,
         }
     }
 
@@ -174,8 +192,9 @@ impl Model {
     /// Writes the register.
     ///
     /// # Safety
-    /// The register exists (CPUID), and `value` neither moves the APIC over memory nor has the host
-    /// write to memory that Rust uses.
+    /// The register exists (CPUID), and `value` neither moves the APIC over memory, nor has the host
+    /// write to memory that Rust uses, nor lets ring 3 into ring 0 elsewhere than at code made for it; a base is
+    /// canonical.
     pub(crate) unsafe fn write(self, value: u64) {
         // SAFETY: by the caller's promise.
         unsafe { Msr::new(self.number()).write(value) }

@@ -7,8 +7,10 @@ pub mod table;
 
 use crate::boot::ImageLayout;
 use crate::ram::{PAGE, Plan, Range, address};
+use crate::user;
 use alloc::alloc::{Layout, alloc_zeroed};
 use core::cell::RefCell;
+use core::sync::atomic::{AtomicBool, Ordering};
 use critical_section::Mutex;
 use table::{Access, MapError, Tables};
 use x86_64::PhysAddr;
@@ -120,6 +122,10 @@ pub(crate) fn map_memory(range: Range) -> Result<(), MapError> {
 }
 
 fn change(range: Range, access: Access) -> Result<(), MapError> {
+    // What lies above belongs to programs.
+    if range.end > user::FIRST {
+        return Err(MapError::BadRange);
+    }
     critical_section::with(|cs| {
         let mut live = LIVE.borrow_ref_mut(cs);
         let live = live.as_mut().ok_or(MapError::NoTable)?;
@@ -137,4 +143,56 @@ pub(crate) fn access_at(at: u64) -> Option<Access> {
         let live = LIVE.borrow(cs).try_borrow().ok()?;
         live.as_ref().and_then(|live| table::look_up(live, live.root, at))
     })
+}
+
+/// The slots of the live top table that belong to programs: 1..=255. There is one, and it is taken whole.
+#[derive(Debug)]
+pub(crate) struct UserHalf {
+    root: u64,
+}
+
+static USER_HALF_TAKEN: AtomicBool = AtomicBool::new(false);
+
+impl UserHalf {
+    /// Takes it; `None` when it is taken, or boot has not made tables.
+    pub(crate) fn take() -> Option<Self> {
+        let root = critical_section::with(|cs| LIVE.borrow_ref(cs).as_ref().map(|live| live.root))?;
+        (!USER_HALF_TAKEN.swap(true, Ordering::Relaxed)).then_some(Self { root })
+    }
+
+    fn slot(&self, slot: usize) -> Option<*mut u64> {
+        (1..=255).contains(&slot).then(|| entry(self.root, slot))
+    }
+}
+
+impl Drop for UserHalf {
+    fn drop(&mut self) {
+        USER_HALF_TAKEN.store(false, Ordering::Relaxed);
+    }
+}
+
+impl user::Top for UserHalf {
+    fn get(&self, slot: usize) -> u64 {
+        // SAFETY: an entry of the live top table, which is never given back.
+        self.slot(slot).map_or(0, |at| unsafe { at.read_volatile() })
+    }
+
+    fn set(&mut self, slot: usize, entry: u64) {
+        if let Some(at) = self.slot(slot) {
+            // SAFETY: as in `get`; what lies in these slots is used by nothing of the runtime, which refuses to map
+            // there, and `&mut` of the only owner is the only writer.
+            unsafe { at.write_volatile(entry) }
+        }
+    }
+
+    fn forget(&mut self, range: Range) {
+        /// Above this many pages it is quicker to forget everything.
+        const FEW: u64 = 32;
+        if range.len() / PAGE > FEW {
+            return x86_64::instructions::tlb::flush_all();
+        }
+        for page in 0..range.len() / PAGE {
+            x86_64::instructions::tlb::flush(x86_64::VirtAddr::new_truncate(range.start + page * PAGE));
+        }
+    }
 }

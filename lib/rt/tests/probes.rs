@@ -3,8 +3,9 @@
 //! Skipped aloud where QEMU is not installed.
 
 mod probes {
+    mod user;
     mod wakeups;
-    use super::{Machine, PATIENCE, QEMU, boot, image};
+    use super::{Machine, Outcome, PANICKED, PATIENCE, QEMU, boot, boot_with, image};
 }
 
 use std::io::{Read, Write};
@@ -81,6 +82,11 @@ fn arguments(machine: Machine) -> Vec<&'static str> {
 
 /// Boots a probe on a machine with `memory` (as QEMU takes it); `None`, aloud, where QEMU is missing.
 fn boot(machine: Machine, memory: &str, probe: &str) -> Option<Outcome> {
+    boot_with(&[], machine, memory, probe)
+}
+
+/// [`boot`] with more arguments for QEMU.
+fn boot_with(more: &[&str], machine: Machine, memory: &str, probe: &str) -> Option<Outcome> {
     let image = image(probe)?;
     let options = match machine {
         Machine::Micro => "entropy=insecure-test",
@@ -90,6 +96,7 @@ fn boot(machine: Machine, memory: &str, probe: &str) -> Option<Outcome> {
     let mut qemu = Command::new(QEMU)
         .args(["-accel", "tcg", "-nodefaults", "-display", "none", "-no-reboot", "-serial", "stdio"])
         .args(arguments(machine))
+        .args(more)
         .args(["-m", memory, "-append", &format!("probe={probe} {options}"), "-kernel"])
         .arg(image)
         .stdin(Stdio::null())

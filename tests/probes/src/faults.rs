@@ -15,6 +15,26 @@ pub(crate) fn read_null() -> ! {
     not_stopped(unsafe { null.read_volatile() })
 }
 
+/// Reads at `at`, memory of a program.
+pub(crate) fn read(at: u64) -> ! {
+    let there = black_box(ptr::with_exposed_provenance::<u64>(address(at)));
+    // SAFETY: none; the fault is the point.
+    not_stopped(unsafe { there.read_volatile() })
+}
+
+/// Runs the code at `at`, memory of a program.
+pub(crate) fn run(at: u64) -> ! {
+    // SAFETY: none; the fault is the point.
+    let code: extern "C" fn() = unsafe { core::mem::transmute(black_box(address(at))) };
+    code();
+    not_stopped(0)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "images are built for 64-bit processors alone")]
+fn address(at: u64) -> usize {
+    at as usize
+}
+
 /// Writes through a null pointer.
 pub(crate) fn write_null() -> ! {
     let null = black_box(ptr::without_provenance_mut::<u64>(8));

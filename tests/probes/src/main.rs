@@ -10,6 +10,7 @@ mod links;
 mod network;
 mod nic;
 mod timers;
+mod user;
 mod wakeups;
 
 rt::entry!(main);
@@ -34,6 +35,11 @@ fn main(machine: rt::Machine) -> ! {
         Some("bounce") => wakeups::bounce(&machine),
         Some("link") => links::echo(machine),
         Some("idle") => rt::run(|_| rt::Step::IDLE),
+        Some("user-calls") => user::calls(&machine),
+        Some("user-faults") => user::faults(),
+        Some("user-odd") => user::odd_states(),
+        Some("user-touch") => user::touch(),
+        Some("user-execute") => user::execute(),
         Some("pci") => list(&machine),
         Some("nic") => nic::obey(&machine),
         Some("dma-escape") => escape::by_dma(&machine),

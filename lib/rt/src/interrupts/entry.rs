@@ -13,6 +13,8 @@ pub(super) struct Frame {
     pub(super) error: u64,
     /// Where it happened.
     pub(super) rip: u64,
+    cs: u64,
+    pub(super) rflags: u64,
 }
 
 /// Bytes per vector in [`stubs`].
@@ -65,6 +67,9 @@ extern "C" fn stubs() {
 #[unsafe(naked)]
 extern "C" fn common() {
     naked_asm!(
+        // From ring 3? Then this is not a detour but the end of a run of the program.
+        "test byte ptr [rsp + 24], 3",
+        "jnz {from_program}",
         "push rax",
         "push rbx",
         "push rcx",
@@ -108,14 +113,19 @@ extern "C" fn common() {
         "pop rax",
         "add rsp, 16",
         "iretq",
+        from_program = sym crate::user::interrupted,
         handle = sym handle,
     )
 }
 
 extern "C" fn handle(frame: &mut Frame) {
-    let vector = frame.mark.wrapping_sub(address(0) + CALL_END) / STUB;
-    super::dispatch(u8::try_from(vector).unwrap_or(super::SPURIOUS), frame);
+    super::dispatch(vector(frame.mark), frame);
     frame.rip = behind_halt(frame.rip);
+}
+
+/// The vector whose stub left `mark`.
+pub(super) fn vector(mark: u64) -> u8 {
+    u8::try_from(mark.wrapping_sub(address(0) + CALL_END) / STUB).unwrap_or(super::SPURIOUS)
 }
 
 /// Turns interrupts on and halts until one comes.
