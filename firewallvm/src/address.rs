@@ -1,23 +1,14 @@
 //! Which addresses are whose: our own, the clients', and those that nobody may send from or to.
 
 use crate::{
-    client::Client,
     clients::Clients,
     hash::{Sip, Universal},
 };
 use core::net::{Ipv4Addr, Ipv6Addr};
-use packet::ethernet::Mac;
-
-/// Our hardware address on every link.
-pub const OUR_MAC: Mac = [0xFE, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF];
-/// Our link-local address on every client's link.
-pub const OUR_LINK_LOCAL: Ipv6Addr = packet::ndp::link_local(OUR_MAC);
-/// The virtual name servers that every client is told (IPv4).
-pub const DNS_V4: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 139, 1, 1), Ipv4Addr::new(10, 139, 1, 2)];
-/// The virtual name server that every client is told (IPv6).
-pub const DNS_V6: Ipv6Addr = Ipv6Addr::new(0xfd09, 0x24ef, 0x4179, 0, 0, 0, 0, 0x53);
-/// Where name servers listen.
-pub const DNS_PORT: u16 = 53;
+use first_hop::{
+    Client,
+    address::{is_bad_v4, is_bad_v6, prefix64},
+};
 
 /// What the firewall knows of an address family.
 pub trait Address: Copy + Eq + core::fmt::Debug + Into<core::net::IpAddr> + 'static {
@@ -63,9 +54,7 @@ impl Address for Ipv4Addr {
     }
 
     fn is_bad_source(self) -> bool {
-        // "This network", loopback, groups and the reserved last /4 (RFC 6890); link-local does not pass routers.
-        let [a, b, ..] = self.octets();
-        a == 0 || a == 127 || a >= 224 || (a == 169 && b == 254)
+        is_bad_v4(self)
     }
 
     fn is_bad_destination(self) -> bool {
@@ -108,12 +97,7 @@ impl Address for Ipv6Addr {
     }
 
     fn is_bad_source(self) -> bool {
-        match self.segments() {
-            // Unspecified, loopback, IPv4-compatible and IPv4-mapped.
-            [0, 0, 0, 0, 0, 0 | 0xffff, ..] => true,
-            // Link-local, the former site-local, and groups.
-            [first, ..] => first >= 0xfe80,
-        }
+        is_bad_v6(self)
     }
 
     fn is_bad_destination(self) -> bool {
@@ -156,25 +140,4 @@ impl Address for Ipv6Addr {
 const fn halves(address: Ipv6Addr) -> [u64; 2] {
     let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address.octets();
     [u64::from_le_bytes([a, b, c, d, e, f, g, h]), u64::from_le_bytes([i, j, k, l, m, n, o, p])]
-}
-
-/// The /64 that an address is in.
-#[must_use]
-pub const fn prefix64(address: Ipv6Addr) -> [u16; 4] {
-    let [a, b, c, d, ..] = address.segments();
-    [a, b, c, d]
-}
-
-/// The last half of an address.
-#[must_use]
-pub const fn interface_id(address: Ipv6Addr) -> [u16; 4] {
-    let [.., a, b, c, d] = address.segments();
-    [a, b, c, d]
-}
-
-/// Our own address in a client's /64.
-#[must_use]
-pub const fn gateway_v6(prefix: Ipv6Addr) -> Ipv6Addr {
-    let [a, b, c, d] = prefix64(prefix);
-    Ipv6Addr::new(a, b, c, d, 0, 0, 0, 1)
 }

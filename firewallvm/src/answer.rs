@@ -1,14 +1,13 @@
 //! Writes and sends what the firewall itself says to who sent a frame.
 
 use crate::{
-    address::OUR_MAC,
-    dhcp, nd,
     ports::Ports,
     state::Core,
     to_client, to_net,
     translate::Leaving,
     verdict::{Answer, DropReason},
 };
+use first_hop::{address::OUR_MAC, dhcp, nd};
 use link::Doorbell;
 use packet::{
     ethernet::{self, Ethernet, HEADER_LEN},
@@ -38,7 +37,7 @@ pub fn client<D: Doorbell>(
         Answer::Echo => return echo(ports, asked, (port, client.mac, client.mtu)),
         Answer::Dhcp => {
             let payload = asked.frame.get(headers.payload_at..headers.end).ok_or(DropReason::Internal)?;
-            dhcp::answer(out, client, payload, offer.mtu)?
+            dhcp::answer(out, client, payload, offer.mtu).map_err(|_| DropReason::Dhcp)?
         }
         Answer::Router | Answer::Neighbour(_) => {
             let Network::V6(ip) = headers.network else { return Err(DropReason::Internal) };
@@ -50,7 +49,7 @@ pub fn client<D: Doorbell>(
         }
         Answer::Error4(_) | Answer::Error6(_) => {
             let reason = reason(&answer);
-            let from = (client.v4_gateway, client.v6_prefix.map(crate::address::gateway_v6));
+            let from = (client.v4_gateway, client.v6_prefix.map(first_hop::address::gateway_v6));
             let mac = client.mac;
             if !core.common.may_tell(port) {
                 return Err(reason);

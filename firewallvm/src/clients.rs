@@ -1,8 +1,9 @@
 //! All clients, by the port that each is on, and a quick test for what is on no client's link.
 
-use crate::{address::Address, client::Client, flows::PORTS};
+use crate::{address::Address, flows::PORTS};
 use alloc::boxed::Box;
 use core::net::{Ipv4Addr, Ipv6Addr};
+use first_hop::Client;
 
 /// The clients. They are only read, but for [`Clients::set`]: the covers follow from them.
 #[derive(Debug)]

@@ -2,15 +2,14 @@
 
 pub(crate) mod rules;
 
-use crate::{
-    client::Client, flows::PORTS, policy::assembly::Piece, ports::Ports, state::Core, verdict::DropReason,
-};
+use crate::{flows::PORTS, policy::assembly::Piece, ports::Ports, state::Core, verdict::DropReason};
 use abi::link_device::Role;
 use alloc::boxed::Box;
 use control::{
     codec,
     message::{FromDomain, NetToFirewall, ToFirewall},
 };
+use first_hop::Client;
 use link::{Doorbell, Meta};
 
 /// Counters in one message.

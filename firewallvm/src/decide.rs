@@ -5,7 +5,6 @@
 //! have already refused every packet whose source address belies it.
 
 use crate::{
-    address::DNS_PORT,
     dns::Virtual,
     flows::{
         ClientKey, Flow, Key, UPLINK,
@@ -18,6 +17,7 @@ use crate::{
     verdict::{DropReason, Translation, Verdict},
 };
 use core::net::{Ipv4Addr, Ipv6Addr};
+use first_hop::address::DNS_PORT;
 use packet::{
     headers::{Headers, Network, Transport},
     icmp, icmpv6, ipv4, ipv6,

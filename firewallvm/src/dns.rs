@@ -1,11 +1,8 @@
 //! The virtual name servers: addresses that never change, behind which are the uplink's resolvers.
 
-use crate::{
-    address::{Address, DNS_PORT, DNS_V4, DNS_V6},
-    state::Family,
-    verdict::DropReason,
-};
+use crate::{address::Address, state::Family, verdict::DropReason};
 use core::net::{Ipv4Addr, Ipv6Addr};
+use first_hop::address::{DNS_PORT, DNS_V4, DNS_V6};
 use packet::ipv4::{TCP, UDP};
 
 /// Address families that have virtual name servers.

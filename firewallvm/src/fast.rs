@@ -6,7 +6,6 @@
 //! its packets overlap: recognise and hash all, fetch all lines of the index, fetch all flows, then decide.
 
 use crate::{
-    address::{DNS_PORT, OUR_MAC},
     flows::{
         Flow, Flows, UPLINK,
         tcp::{Direction, Segment},
@@ -17,6 +16,7 @@ use crate::{
 };
 use abi::link_device::Role;
 use core::net::Ipv4Addr;
+use first_hop::address::{DNS_PORT, OUR_MAC};
 use link::{Csum, Doorbell, Meta};
 use packet::{
     ethernet::{self, Mac},

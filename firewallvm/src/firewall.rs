@@ -14,7 +14,6 @@ use crate::{
     answer,
     control_plane::{self, Asked},
     fast::{Inward, Lane, Outward, Way},
-    nd,
     ports::Ports,
     resets,
     state::{Core, Setup, SetupError},
@@ -26,6 +25,7 @@ use alloc::boxed::Box;
 use burst::{Burst, Received};
 use carrier::Carrier;
 use control::message::FromDomain;
+use first_hop::nd;
 use link::{Armed, Doorbell, Kind, Link, MAX_PAYLOAD, Meta};
 use packet::{
     ndp,

@@ -4,17 +4,18 @@
 //! `decide`.
 
 use crate::{
-    address::{OUR_LINK_LOCAL, OUR_MAC, gateway_v6, prefix64},
-    arp,
-    client::Client,
-    decide::{self, Packet},
-    dhcp, errors,
+    decide::{self, Origin, Packet},
+    errors,
     flows::ClientKey,
-    nd,
     state::Core,
     verdict::{Answer, DropReason, Verdict},
 };
 use core::net::{Ipv4Addr, Ipv6Addr};
+use first_hop::{
+    Client,
+    address::{OUR_LINK_LOCAL, OUR_MAC, gateway_v6, prefix64},
+    arp, dhcp, nd,
+};
 use packet::{
     ethernet::{self, Ethernet},
     headers::{Headers, Network, Transport},
@@ -42,9 +43,13 @@ pub fn judge(core: &mut Core, packet: &Packet<'_>, port: u8) -> Verdict {
 /// Judges an ARP body of the client on `port`.
 pub fn judge_arp(core: &Core, ethernet: &Ethernet, body: &packet::arp::Arp, port: u8) -> Verdict {
     let Some(client) = core.common.client(port) else { return DropReason::LinkDown.into() };
-    match check_macs(client, ethernet) {
-        Ok(()) => arp::judge(client, body),
-        Err(reason) => reason.into(),
+    if let Err(reason) = check_macs(client, ethernet) {
+        return reason.into();
+    }
+    match arp::answer(client, body) {
+        Ok(Some(reply)) => Verdict::Answer(Answer::Arp(reply)),
+        Ok(None) => Verdict::Absorbed,
+        Err(_) => DropReason::Arp.into(),
     }
 }
 
@@ -166,7 +171,7 @@ fn local_v6(client: &Client, packet: &Packet<'_>, ip: &Ipv6, prefix: Ipv6Addr) -
     if let Transport::Icmpv6(message) = packet.headers.transport {
         match message.kind {
             nd::FIRST..=nd::LAST if known || ip.source.is_unspecified() => {
-                return Some(nd::judge(packet, &message, prefix));
+                return Some(neighbour(packet, &message, prefix));
             }
             // Multicast listener reports: there is nobody else on this link.
             nd::MLD_QUERY..=nd::MLD_DONE | nd::MLD_REPORT_V2 if ip.destination.is_multicast() => {
@@ -192,6 +197,19 @@ fn local_v6(client: &Client, packet: &Packet<'_>, ip: &Ipv6, prefix: Ipv6Addr) -
         return to_us(packet.headers);
     }
     on_link.then(|| DropReason::Destination.into())
+}
+
+/// Neighbour discovery, which is believed in one piece only (RFC 6980).
+fn neighbour(packet: &Packet<'_>, message: &icmpv6::Icmpv6, prefix: Ipv6Addr) -> Verdict {
+    if packet.origin != Origin::Whole {
+        return DropReason::Neighbour.into();
+    }
+    match nd::read(packet.frame, packet.headers, message, Some(prefix)) {
+        Ok(nd::Asked::Router) => Verdict::Answer(Answer::Router),
+        Ok(nd::Asked::Neighbour(target)) => Verdict::Answer(Answer::Neighbour(target)),
+        Ok(nd::Asked::Nothing) => Verdict::Absorbed,
+        Err(_) => DropReason::Neighbour.into(),
+    }
 }
 
 /// A packet to one of our own addresses: echo is answered; fragments are put together first.

@@ -2,7 +2,7 @@
 //!
 //! Begin with `decide`. A packet's walk: [`firewall`] (the loop) → [`from_client`] or [`from_net`] → [`decide`] →
 //! [`flows`] → for a first packet [`opening`], [`policy`], [`nat`] → [`to_net`] or [`to_client`]. What the firewall
-//! itself says to a client is in [`arp`], [`nd`], [`dhcp`], [`pmtu`] and [`answer`]. Not here: any device, any
+//! itself says to a client is in [`first_hop`], [`pmtu`] and [`answer`]. Not here: any device, any
 //! machine (that is `main.rs` with `rt`), the form of packets (crate `packet`).
 //!
 //! No ALGs: nothing in a payload ever opens anything. The one payload that is read at all is a name server's answer:
@@ -18,12 +18,9 @@ extern crate alloc;
 
 pub mod address;
 pub mod answer;
-pub mod arp;
-pub mod client;
 pub mod clients;
 pub mod control_plane;
 pub mod decide;
-pub mod dhcp;
 pub mod dns;
 pub mod errors;
 pub mod fast;
@@ -35,7 +32,6 @@ pub mod from_net;
 pub mod hash;
 pub mod names;
 pub mod nat;
-pub mod nd;
 pub mod offload;
 pub mod opening;
 pub mod pmtu;

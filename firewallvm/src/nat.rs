@@ -9,12 +9,13 @@
 //! believe.
 
 use crate::{
-    address::{Address, DNS_PORT},
+    address::Address,
     flows::{ClientKey, FIRST_PORT, Free, Key, NAT_PORTS, NetKey},
     hash::Sip,
     state::{Common, Family},
     verdict::DropReason,
 };
+use first_hop::address::DNS_PORT;
 
 /// Ports tried when the table does not know which are free. It begins to find out at 25 % occupancy and is done before
 /// 40 %, where one connection in a million would find none.

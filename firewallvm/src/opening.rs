@@ -4,7 +4,6 @@
 //! to a port that is forwarded. Rules are asked first of all, so that what they drop is never answered.
 
 use crate::{
-    address::DNS_PORT,
     decide::{self, Packet, Translate, Tuple},
     dns,
     flows::{
@@ -17,6 +16,7 @@ use crate::{
     state::{Common, Family},
     verdict::{DropReason, Verdict},
 };
+use first_hop::address::DNS_PORT;
 use packet::{headers::Transport, tcp};
 use rules_program::policy::{self, Action};
 

@@ -12,12 +12,12 @@ pub mod reports;
 
 use crate::{
     address::Address,
-    client::Client,
     flows::{Flow, PORTS, UPLINK},
 };
 use alloc::{boxed::Box, vec::Vec};
 use assembly::{Assembly, NO_CLIENT, NO_MEMORY, Piece, Refused};
 use core::net::IpAddr;
+use first_hop::Client;
 use forwards::Forwards;
 pub use in_force::InForce;
 use reports::{Reports, Told};

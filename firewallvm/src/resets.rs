@@ -5,7 +5,7 @@
 //! while data is in flight; the client then answers with an acknowledgement, and the reset made of that does not.
 
 use crate::{
-    address::{Address, OUR_MAC},
+    address::Address,
     flows::{Flow, tcp::Direction},
     ports::Ports,
     state::Core,
@@ -13,6 +13,7 @@ use crate::{
 };
 use alloc::collections::VecDeque;
 use core::net::IpAddr;
+use first_hop::address::OUR_MAC;
 use link::{Doorbell, Meta};
 use packet::{
     checksum::{pseudo_v4, pseudo_v6},

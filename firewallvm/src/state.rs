@@ -1,20 +1,11 @@
 //! What the firewall knows, without any link: the state that verdicts are made of.
 
 use crate::{
-    address::Address,
-    client::{Budget, Client},
-    clients::Clients,
-    flows::Flows,
-    fragments::Fragments,
-    hash::Random,
-    names::Names,
-    policy::Policy,
-    rejudge::Sweep,
-    resets::Resets,
-    uplink::Uplink,
-    verdict::Drops,
+    address::Address, clients::Clients, flows::Flows, fragments::Fragments, hash::Random, names::Names,
+    policy::Policy, rejudge::Sweep, resets::Resets, uplink::Uplink, verdict::Drops,
 };
 use core::net::{Ipv4Addr, Ipv6Addr};
+use first_hop::client::{Budget, Client};
 use heapless::Vec;
 
 /// How much the firewall may remember, and its secret.
@@ -224,8 +215,8 @@ impl<A: Address> Family<A> {
 impl Core {
     /// What the uplink has to offer to IPv6.
     #[must_use]
-    pub fn offer(&self) -> crate::nd::Offer {
-        crate::nd::Offer {
+    pub fn offer(&self) -> first_hop::nd::Offer {
+        first_hop::nd::Offer {
             router: self.v6.address.is_some(),
             resolver: !self.v6.resolvers.is_empty(),
             mtu: self.common.uplink.mtu,

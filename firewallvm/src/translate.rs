@@ -59,7 +59,7 @@ pub fn send<D: Doorbell>(
     }
     let Leaving { frame, headers, offload, .. } = leaving;
     write(frame, headers, offload.field, translation).ok_or(DropReason::Internal)?;
-    rewrite::macs(frame, to.mac, crate::address::OUR_MAC).ok_or(DropReason::Internal)?;
+    rewrite::macs(frame, to.mac, first_hop::address::OUR_MAC).ok_or(DropReason::Internal)?;
     if offload.segment.is_none() && headers.ip_len() > usize::from(to.mtu) {
         return send_pieces(ports, leaving, to);
     }
@@ -77,7 +77,7 @@ fn send_plain<D: Doorbell>(
 ) -> Result<(), DropReason> {
     let Leaving { frame, headers, offload, .. } = leaving;
     let head = frame.first_chunk_mut().ok_or(DropReason::Internal)?;
-    plain::rewrite(head, (&to.mac, &crate::address::OUR_MAC), plain::Ends::of(ends), offload.field);
+    plain::rewrite(head, (&to.mac, &first_hop::address::OUR_MAC), plain::Ends::of(ends), offload.field);
     let packet = frame.get(..headers.end).ok_or(DropReason::Internal)?;
     if *offload == Offload::NONE {
         return ports.send_plain(to.port, packet);

@@ -2,7 +2,8 @@
 
 use dom0::name::Name;
 use dom0::plan::address;
-use firewallvm::address::{Address, DNS_PORT, DNS_V4, DNS_V6};
+use firewallvm::address::Address;
+use first_hop::address::{DNS_PORT, DNS_V4, DNS_V6};
 use rules_compiler::packet;
 use std::fmt::Write;
 

@@ -289,7 +289,7 @@ impl<A: Address> Flow<A> {
     pub const fn timeout(&self) -> u32 {
         match (self.protocol, self.remote_port) {
             // RFC 4787 REQ-5 allows less than two minutes for well-known ports: a name server answers at once.
-            (packet::ipv4::UDP, crate::address::DNS_PORT) => 30,
+            (packet::ipv4::UDP, first_hop::address::DNS_PORT) => 30,
             (packet::ipv4::UDP, _) => self.udp_timeout(),
             _ => self.tracker.state().timeout() as u32,
         }

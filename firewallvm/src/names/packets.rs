@@ -2,11 +2,11 @@
 
 use super::Conversation;
 use crate::{
-    address::DNS_PORT,
     decide::{Packet, Translate},
     flows::Flow,
     state::Common,
 };
+use first_hop::address::DNS_PORT;
 use packet::{
     checksum::{pseudo_v4, pseudo_v6},
     headers::{Network, Transport},

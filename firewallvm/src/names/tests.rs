@@ -11,7 +11,7 @@ use messages::{Asked, Said, alias, is};
 
 const NAME: &str = "files.example";
 const WORK: u8 = 3;
-const TALK: Conversation = Conversation { port: 40_000, server: IpAddr::V4(crate::address::DNS_V4[0]) };
+const TALK: Conversation = Conversation { port: 40_000, server: IpAddr::V4(first_hop::address::DNS_V4[0]) };
 
 fn names(of: &[&str]) -> Names {
     let mut names = Names::new(&mut Random::new([1, 2]));
@@ -78,7 +78,7 @@ fn only_the_answer_to_the_question_is_believed_and_only_once() {
     let asked = Asked::a(0x1234, NAME);
     let good = asked.answer(&[is(NAME, "198.51.100.1", 300)]);
     let elsewhere = Conversation { port: 40_001, ..TALK };
-    let other_server = Conversation { server: IpAddr::V4(crate::address::DNS_V4[1]), ..TALK };
+    let other_server = Conversation { server: IpAddr::V4(first_hop::address::DNS_V4[1]), ..TALK };
     let evil = |asked: &Asked| asked.answer(&[is(&asked.name, "198.51.100.66", 300)]);
     let lies = [
         (TALK, evil(&Asked::a(0x1235, NAME))),

@@ -1,8 +1,9 @@
 //! The rules of one client: what they decide, how often each did, and who the domains are that they name.
 
 use super::{Connection, Far, Occasion, limits, limits::Limits, reports::Log};
-use crate::{client::Client, flows::PORTS};
+use crate::flows::PORTS;
 use alloc::{boxed::Box, vec::Vec};
+use first_hop::Client;
 use packet::{icmp, icmpv6, ipv4, ipv6};
 use rules_program::{
     Program,

@@ -1,6 +1,7 @@
 //! Random, mutated and interleaved frames: nothing panics, nothing is emitted to the wrong side.
 use super::{rules::*, world::*};
-use crate::address::{Address as _, OUR_MAC};
+use crate::address::Address as _;
+use first_hop::address::OUR_MAC;
 use link::{Csum, Gso, GsoKind, Kind, Meta};
 use proptest::prelude::*;
 use rules_program::policy::{Action, Direction, Policy, Ports, Rule, Target};

@@ -6,13 +6,13 @@ use super::{
     world::*,
 };
 use crate::{
-    address::{DNS_V4, DNS_V6},
     names::{
         Count,
         tests::messages::{Asked, Said, is},
     },
     verdict::DropReason,
 };
+use first_hop::address::{DNS_V4, DNS_V6};
 use link::{Csum, Meta};
 use rules_program::policy::{Action, Policy, Protocols, Rule, Target};
 use std::net::IpAddr;

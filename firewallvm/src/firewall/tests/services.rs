@@ -1,6 +1,7 @@
 //! ARP, DHCP, neighbour discovery and echo, as real clients use them.
 use super::world::*;
-use crate::{address::OUR_MAC, verdict::DropReason};
+use crate::verdict::DropReason;
+use first_hop::address::OUR_MAC;
 use packet::{
     arp::{Arp, Operation},
     ethernet::BROADCAST,

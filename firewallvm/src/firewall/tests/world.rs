@@ -1,18 +1,14 @@
 //! A firewall with real links in memory, and the packets to put into them.
 #![expect(clippy::too_many_arguments, reason = "a packet has that many fields")]
 use super::rules::accept_all;
-use crate::{
-    Firewall, Next,
-    address::{OUR_LINK_LOCAL, OUR_MAC},
-    state::Setup,
-    verdict::DropReason,
-};
+use crate::{Firewall, Next, state::Setup, verdict::DropReason};
 use abi::link_device::Role;
 use control::{
     codec,
     message::{Client, FromDomain, NetToFirewall, ToFirewall, Uplink, V4, V6},
 };
 pub(super) use core::net::{Ipv4Addr, Ipv6Addr};
+use first_hop::address::{OUR_LINK_LOCAL, OUR_MAC};
 use link::{
     Geometry, Kind, Link, Meta,
     host::{CountBell, pair},

@@ -1,25 +1,21 @@
 //! Fixed answers: our address is ours, and the client's is known; it can teach us nothing.
 
-use crate::{
-    address::OUR_MAC,
-    client::Client,
-    verdict::{Answer, DropReason, Verdict},
-};
+use crate::{Refused, address::OUR_MAC, client::Client};
 use packet::arp::{Arp, Operation};
 
-/// Judges what a client asks or tells.
-#[must_use]
-pub fn judge(client: &Client, arp: &Arp) -> Verdict {
+/// Our answer to what a client asks or tells; `None`: there is nothing to say to it.
+///
+/// # Errors
+/// [`Refused`]: it speaks for somebody else.
+pub fn answer(client: &Client, arp: &Arp) -> Result<Option<Arp>, Refused> {
     // Its own address, or none while it probes whether the address is free (RFC 5227).
     if arp.sender_mac != client.mac || (arp.sender != client.v4 && !arp.sender.is_unspecified()) {
-        return DropReason::Arp.into();
+        return Err(Refused);
     }
     match arp.operation {
-        Operation::Request if arp.target == client.v4_gateway => {
-            Verdict::Answer(Answer::Arp(reply(client, arp)))
-        }
+        Operation::Request if arp.target == client.v4_gateway => Ok(Some(reply(client, arp))),
         // Announcements and probes of its own address, and questions about others, of whom there are none.
-        Operation::Request | Operation::Reply => Verdict::Absorbed,
+        Operation::Request | Operation::Reply => Ok(None),
     }
 }
 

@@ -3,14 +3,13 @@
 //! We are a default router only while the uplink has IPv6; the address and the name server are the same always.
 
 use crate::{
+    Refused,
     address::{DNS_V6, OUR_LINK_LOCAL, OUR_MAC, gateway_v6},
     client::Client,
-    decide::{Origin, Packet},
-    verdict::{Answer, DropReason, Verdict},
 };
 use core::net::Ipv6Addr;
 use packet::{
-    headers::Network,
+    headers::{Headers, Network},
     icmpv6::Icmpv6,
     ipv6,
     ndp::{self, Parties, RouterAdvertisement},
@@ -34,36 +33,52 @@ const LIFETIME: u32 = 3600;
 /// Microseconds between two advertisements that nobody asked for: three are lost before anything lapses.
 pub const INTERVAL_US: u64 = 400_000_000;
 
-/// Judges a client's message.
-#[must_use]
-pub fn judge(packet: &Packet<'_>, message: &Icmpv6, prefix: Ipv6Addr) -> Verdict {
-    let headers = packet.headers;
+/// What a client's message asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// The router.
+    Router,
+    /// The hardware address of one of our addresses.
+    Neighbour(Ipv6Addr),
+    /// Nothing.
+    Nothing,
+}
+
+/// Reads the message in a client's packet that came in one piece; `prefix` is the client's /64 if it has one.
+///
+/// # Errors
+/// [`Refused`]: it did not come from the link, or says what only a router may say.
+pub fn read(
+    frame: &[u8],
+    headers: &Headers,
+    message: &Icmpv6,
+    prefix: Option<Ipv6Addr>,
+) -> Result<Asked, Refused> {
     // Through no router, not in fragments nor behind a fragment header (RFC 6980) or any other, unharmed.
     let bare = matches!(headers.network, Network::V6(ip) if ip.next == ipv6::ICMPV6);
     let sound = headers.hop_limit() == ndp::HOP_LIMIT
-        && packet.origin == Origin::Whole
         && bare
         && message.code == 0
-        && rewrite::icmp_is_valid(packet.frame, headers);
+        && rewrite::icmp_is_valid(frame, headers);
     if !sound {
-        return DropReason::Neighbour.into();
+        return Err(Refused);
     }
     match message.kind {
-        ndp::ROUTER_SOLICITATION => Verdict::Answer(Answer::Router),
+        ndp::ROUTER_SOLICITATION => Ok(Asked::Router),
         ndp::NEIGHBOUR_SOLICITATION => {
-            let target = packet.frame.get(headers.transport_at..headers.end).map(ndp::solicited_target);
+            let target = frame.get(headers.transport_at..headers.end).map(ndp::solicited_target);
             match target {
-                Some(Ok(target)) if target == OUR_LINK_LOCAL || target == gateway_v6(prefix) => {
-                    Verdict::Answer(Answer::Neighbour(target))
+                Some(Ok(target)) if target == OUR_LINK_LOCAL || prefix.map(gateway_v6) == Some(target) => {
+                    Ok(Asked::Neighbour(target))
                 }
                 // The client makes sure that its own address is free, which it is.
-                Some(Ok(_)) => Verdict::Absorbed,
-                _ => DropReason::Neighbour.into(),
+                Some(Ok(_)) => Ok(Asked::Nothing),
+                _ => Err(Refused),
             }
         }
-        ndp::NEIGHBOUR_ADVERTISEMENT => Verdict::Absorbed,
+        ndp::NEIGHBOUR_ADVERTISEMENT => Ok(Asked::Nothing),
         // Router advertisements and redirects are ours to send.
-        _ => DropReason::Neighbour.into(),
+        _ => Err(Refused),
     }
 }
 

@@ -4,9 +4,9 @@
 //! hardware address of another kind, and a server has no reason to look at it at all.
 
 use crate::{
+    Refused,
     address::{DNS_V4, OUR_MAC},
     client::Client,
-    verdict::DropReason,
 };
 use core::net::Ipv4Addr;
 use packet::{
@@ -73,19 +73,19 @@ fn read<'a>(packet: &'a DhcpPacket<&'a [u8]>) -> Request<'a> {
 /// Answers the DHCP message `payload` of a client: writes a frame to the start of `out` and gives its length.
 ///
 /// # Errors
-/// [`DropReason::Dhcp`] for what is malformed, not for us, or needs no answer.
-pub fn answer(out: &mut [u8], client: &Client, payload: &[u8], mtu: u16) -> Result<usize, DropReason> {
-    let packet = DhcpPacket::new_checked(payload).map_err(|_| DropReason::Dhcp)?;
+/// [`Refused`] what is malformed, not for us, or needs no answer.
+pub fn answer(out: &mut [u8], client: &Client, payload: &[u8], mtu: u16) -> Result<usize, Refused> {
+    let packet = DhcpPacket::new_checked(payload).map_err(|_| Refused)?;
     let from_client = payload.first_chunk() == Some(&[1, 1, 6]) // request, Ethernet, six bytes of address
         && packet.magic_number() == MAGIC
         && packet.client_hardware_address().as_bytes() == client.mac
         && packet.relay_agent_ip().is_unspecified();
     if !from_client {
-        return Err(DropReason::Dhcp);
+        return Err(Refused);
     }
     let request = read(&packet);
     if request.server.is_some_and(|server| server != client.v4_gateway) {
-        return Err(DropReason::Dhcp);
+        return Err(Refused);
     }
     let wanted = request.requested.unwrap_or_else(|| packet.client_ip());
     let kind = match DhcpMessageType::from(request.kind) {
@@ -94,11 +94,11 @@ pub fn answer(out: &mut [u8], client: &Client, payload: &[u8], mtu: u16) -> Resu
         DhcpMessageType::Request => DhcpMessageType::Nak,
         DhcpMessageType::Inform if packet.client_ip() == client.v4 => DhcpMessageType::Ack,
         // Decline and release change nothing: the address stays the client's.
-        _ => return Err(DropReason::Dhcp),
+        _ => return Err(Refused),
     };
     let informs = DhcpMessageType::from(request.kind) == DhcpMessageType::Inform;
     let message = Message { client, packet: &packet, request: &request, kind, informs, mtu };
-    message.emit(out).ok_or(DropReason::Dhcp)
+    message.emit(out).ok_or(Refused)
 }
 
 /// A reply to be written.

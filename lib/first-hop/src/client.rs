@@ -1,6 +1,6 @@
 //! A client: one station on one link, and what it may call itself.
 
-use crate::address::{Address as _, gateway_v6, interface_id, prefix64};
+use crate::address::{OUR_MAC, gateway_v6, interface_id, is_bad_v4, is_bad_v6, prefix64};
 use control::message;
 use core::net::{Ipv4Addr, Ipv6Addr};
 use packet::ethernet::{Mac, is_group};
@@ -40,12 +40,12 @@ impl Client {
         let message::Client { name, mac, v4, v4_gateway, v4_prefix, v6_prefix, mtu } = described;
         let mask = u32::MAX.checked_shl(32u32.checked_sub(u32::from(v4_prefix))?).unwrap_or(0);
         let sane = !is_group(mac)
-            && mac != crate::address::OUR_MAC
+            && mac != OUR_MAC
             && v4 != v4_gateway
             && (v4.to_bits() ^ v4_gateway.to_bits()) & mask == 0
-            && !v4.is_bad_source()
-            && !v4_gateway.is_bad_source()
-            && v6_prefix.is_none_or(|prefix| interface_id(prefix) == [0; 4] && !prefix.is_bad_source())
+            && !is_bad_v4(v4)
+            && !is_bad_v4(v4_gateway)
+            && v6_prefix.is_none_or(|prefix| interface_id(prefix) == [0; 4] && !is_bad_v6(prefix))
             && mtu >= MIN_MTU;
         sane.then_some(Self {
             name,
@@ -60,6 +60,7 @@ impl Client {
     }
 
     /// Whether the client may send from this global address.
+    #[inline]
     #[must_use]
     pub fn owns_v6(&self, source: Ipv6Addr) -> bool {
         self.v6_prefix.is_some_and(|prefix| {
@@ -69,18 +70,21 @@ impl Client {
     }
 
     /// Whether an address is on this client's link: the client's or ours.
+    #[inline]
     #[must_use]
     pub fn covers_v4(&self, address: Ipv4Addr) -> bool {
         (address.to_bits() ^ self.v4.to_bits()) & self.v4_mask() == 0
     }
 
     /// The bits that all addresses on its link have in common.
+    #[inline]
     #[must_use]
     pub fn v4_mask(&self) -> u32 {
         u32::MAX.checked_shl(32 - u32::from(self.v4_prefix.min(32))).unwrap_or(0)
     }
 
     /// Whether an address is on this client's link: the client's or ours.
+    #[inline]
     #[must_use]
     pub fn covers_v6(&self, address: Ipv6Addr) -> bool {
         self.v6_prefix.is_some_and(|prefix| prefix64(prefix) == prefix64(address))
