@@ -3,7 +3,7 @@
 
 use bulkhead_agent::serve;
 use control::codec;
-use control::message::{Decision, Fate, FromDomain, ToFirewall, ToNet};
+use control::message::{Decision, Fate, FromDomain, Program as Gateway, ToFirewall, ToNet, ToTor};
 use dom0::region::{self, ControlEnd, OwnRegion};
 use link::Meta;
 use rules_program::Program;
@@ -40,6 +40,16 @@ struct Fake {
     ports: Vec<Port>,
     accused: bool,
     rules: Rules,
+    tor: Tor,
+}
+
+/// A torvm's program, as far as it is played.
+#[derive(Default)]
+struct Tor {
+    /// The configuration whose pieces are arriving: generation and text.
+    arriving: (u32, Vec<u8>),
+    /// How often the program was started.
+    runs: u32,
 }
 
 /// The clients' rules, as a firewallvm keeps them.
@@ -101,6 +111,7 @@ fn main() {
         ports: Vec::new(),
         accused: false,
         rules: Rules::default(),
+        tor: Tor::default(),
     };
     fake.print(&format!("pid {}", std::process::id()));
     fake.event(&Event::Running);
@@ -219,6 +230,11 @@ impl Fake {
         }
     }
 
+    /// Of our unikernels only a torvm has a disk.
+    fn is_torvm(&self) -> bool {
+        self.config.boot_info && !self.config.disks.is_empty()
+    }
+
     /// First words to dom0.
     fn hello(&mut self) {
         if self.script.says("no-hello") {
@@ -228,6 +244,8 @@ impl Fake {
             "router"
         } else if self.config.link_ports == 2 {
             "netvm"
+        } else if self.is_torvm() {
+            "torvm"
         } else {
             "firewallvm"
         };
@@ -235,6 +253,9 @@ impl Fake {
             kind: kind.try_into().unwrap(),
             version: "0.0-fake".try_into().unwrap(),
         });
+        if self.script.says("gateway-words") {
+            self.say(&FromDomain::Program(Gateway::Started { run: 1 }));
+        }
     }
 
     /// A word to a peer domain, so that a test sees that memory and doorbells lead where they should.
@@ -281,6 +302,8 @@ impl Fake {
                     ToNet::GetCounters => self.counters(),
                     other => self.print(&format!("dom0 says {other:?}")),
                 }
+            } else if self.is_torvm() {
+                self.tor_message(codec::decode::<ToTor>(&bytes).unwrap());
             } else {
                 match codec::decode::<ToFirewall>(&bytes).unwrap() {
                     ToFirewall::Ping { nonce } => self.pong(nonce),
@@ -299,6 +322,29 @@ impl Fake {
                     other => self.print(&format!("dom0 says {other:?}")),
                 }
             }
+        }
+    }
+
+    fn tor_message(&mut self, message: ToTor) {
+        match message {
+            ToTor::Ping { nonce } => self.pong(nonce),
+            ToTor::GetCounters => self.counters(),
+            ToTor::Clock { unix_us } => self.print(&format!("clock {}", unix_us / 1_000_000)),
+            ToTor::Configuration { generation, total, offset, bytes } => {
+                if generation != self.tor.arriving.0 || offset == 0 {
+                    self.tor.arriving = (generation, Vec::new());
+                }
+                assert_eq!(offset as usize, self.tor.arriving.1.len(), "in order, without gaps");
+                self.tor.arriving.1.extend_from_slice(&bytes);
+                if self.tor.arriving.1.len() == total as usize {
+                    let text = String::from_utf8(std::mem::take(&mut self.tor.arriving.1)).unwrap();
+                    self.print(&format!("configuration {generation}: {:?}", text));
+                    self.tor.runs += 1;
+                    let run = self.tor.runs;
+                    self.say(&FromDomain::Program(Gateway::Started { run }));
+                }
+            }
+            other => self.print(&format!("dom0 says {other:?}")),
         }
     }
 

@@ -255,14 +255,14 @@ struct ShowPlan;
 fn check_files(place: &Place, show_plan: Option<&ShowPlan>) -> anyhow::Result<()> {
     let domains = file::read_all(&place.config_dir)?;
     let mut problems = check::all(&domains).err().unwrap_or_default();
-    let lib = Settings::default().lib_dir;
+    let settings = Settings::default();
     for domain in domains.values() {
-        problems.0.extend(check::files(domain, &plan::default_kernel(&lib, domain.kind.value)));
+        problems.0.extend(check::files(domain, &settings.lib_dir));
     }
     problems.into_result()?;
     let mut out = anstream::stdout().lock();
     if show_plan.is_some() {
-        write!(out, "{}", plan::plan(&domains, &lib, &mut Numbering::default()))?;
+        write!(out, "{}", plan::plan(&domains, settings.places(), &mut Numbering::default()))?;
     } else {
         writeln!(out, "{}: {} domains, nothing wrong", place.config_dir.display(), domains.len())?;
     }

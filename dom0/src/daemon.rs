@@ -25,6 +25,9 @@ struct Typed {
     /// Directory of the domains' logs
     #[arg(long, value_name = "DIR")]
     log_dir: Option<PathBuf>,
+    /// Directory of what torvms keep
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
     /// Directory of bulkhead-vmm and the images
     #[arg(long, value_name = "DIR", env = "BULKHEAD_LIB")]
     lib_dir: Option<PathBuf>,
@@ -64,6 +67,7 @@ fn run(typed: Typed) -> anyhow::Result<()> {
         rules_dir: typed.rules_dir.unwrap_or(default.rules_dir),
         runtime_dir: typed.runtime_dir.unwrap_or(default.runtime_dir),
         log_dir: typed.log_dir.unwrap_or(default.log_dir),
+        state_dir: typed.state_dir.unwrap_or(default.state_dir),
         lib_dir: typed.lib_dir.unwrap_or(default.lib_dir),
         root: typed.root,
         times: default.times,

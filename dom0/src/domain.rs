@@ -6,6 +6,7 @@
 pub mod check;
 pub mod edit;
 pub mod file;
+pub mod tor;
 
 use crate::name::{Bdf, Name};
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,8 @@ pub enum Kind {
     Netvm,
     /// Judges and translates packets between its clients and a netvm.
     Firewallvm,
+    /// Brings its clients into the Tor network, and nowhere else.
+    Torvm,
     /// An ordinary Linux machine.
     Appvm,
 }
@@ -30,7 +33,7 @@ impl Kind {
     /// Whether the domain is one of our unikernels: replaced when it dies.
     #[must_use]
     pub const fn is_driver(self) -> bool {
-        matches!(self, Self::Netvm | Self::Firewallvm)
+        !matches!(self, Self::Appvm)
     }
 
     /// The word used in domain files.
@@ -39,6 +42,7 @@ impl Kind {
         match self {
             Self::Netvm => "netvm",
             Self::Firewallvm => "firewallvm",
+            Self::Torvm => "torvm",
             Self::Appvm => "appvm",
         }
     }
@@ -127,7 +131,7 @@ pub struct Domain {
     pub devices: Vec<At<Bdf>>,
     /// Kernel; absent: the image that belongs to the kind.
     pub kernel: Option<At<PathBuf>>,
-    /// Initial RAM disk.
+    /// Initial RAM disk; absent in a torvm: the bundle that belongs to it.
     pub initrd: Option<At<PathBuf>>,
     /// Kernel command line.
     pub cmdline: String,
@@ -145,6 +149,10 @@ pub struct Domain {
     pub tap: Option<At<String>>,
     /// Whether a device must have a reset method of its own; `false` is the user's word that it may go without.
     pub strict_reset: bool,
+    /// Whether it may reach the network through a torvm only (AppVM), and the line that says so.
+    pub anonymous: At<bool>,
+    /// What the gateway program is told (torvm).
+    pub tor: At<tor::Tor>,
 }
 
 /// All domains by name.

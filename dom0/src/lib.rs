@@ -23,4 +23,5 @@ pub mod settings;
 pub mod spawn;
 pub mod supervise;
 pub mod tap;
+pub mod tor;
 pub mod vmm;

@@ -19,9 +19,9 @@ use vmm_api::message::End;
 
 /// Port of every driver domain's link device that leads to dom0.
 pub const DOM0_PORT: u8 = 0;
-/// Port of a driver domain that leads to the other driver domain.
+/// Port of a driver domain that leads to the other driver domain, and of a torvm to its firewallvm.
 pub const CHAIN_PORT: u8 = 1;
-/// First port of a firewallvm that leads to a client.
+/// First port of a firewallvm or torvm that leads to a client.
 pub const FIRST_CLIENT_PORT: u8 = 2;
 /// MiB at the top of a netvm's memory that its network card may reach.
 const DMA_ARENA_MIB: u32 = 4;
@@ -76,7 +76,7 @@ pub struct Machine {
     pub tap: Option<String>,
     /// Uplink addresses (netvm).
     pub nic: Option<Nic>,
-    /// What firewallvm is told about this domain, and on which of its ports (AppVM with a netvm).
+    /// What the domain above is told about this one, and on which of its ports (AppVM or torvm with a netvm).
     pub client: Option<(u8, Client)>,
 }
 
@@ -176,25 +176,48 @@ pub fn default_kernel(lib: &Path, kind: Kind) -> PathBuf {
     lib.join(kind.word())
 }
 
+/// The initial RAM disk that belongs to a kind: a torvm's bundle.
+#[must_use]
+pub fn default_initrd(lib: &Path, kind: Kind) -> Option<PathBuf> {
+    (kind == Kind::Torvm).then(|| lib.join("torvm.bundle"))
+}
+
+/// The disk on which a torvm keeps what must outlive it.
+#[must_use]
+pub fn store(state: &Path, name: &Name) -> PathBuf {
+    state.join(format!("{name}.store"))
+}
+
+/// Where things are on this machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Places<'p> {
+    /// Our images.
+    pub lib: &'p Path,
+    /// What lasts.
+    pub state: &'p Path,
+}
+
 /// Plans the whole system. `numbering` keeps the numbers and ports of earlier plans and takes up new ones.
 #[must_use]
-pub fn plan(domains: &Domains, lib: &Path, numbering: &mut Numbering) -> Plan {
+pub fn plan(domains: &Domains, places: Places<'_>, numbering: &mut Numbering) -> Plan {
     numbering.update(domains);
     let mut plan = Plan::default();
-    for kind in [Kind::Netvm, Kind::Firewallvm, Kind::Appvm] {
+    for kind in [Kind::Netvm, Kind::Firewallvm, Kind::Torvm, Kind::Appvm] {
         for domain in domains.values().filter(|d| d.kind.value == kind) {
-            plan.machines.push(machine(domain, lib, numbering));
+            plan.machines.push(machine(domain, places, numbering));
             plan.links.extend(links(domain, numbering));
         }
     }
     plan
 }
 
-fn machine(domain: &Domain, lib: &Path, numbering: &Numbering) -> Machine {
+fn machine(domain: &Domain, places: Places<'_>, numbering: &Numbering) -> Machine {
     let kind = domain.kind.value;
     let seat = numbering.seat(&domain.name);
     let vif = |seat: &Seat| Vif { mac: address::mac(seat.number), mtu: address::MTU };
     let on_link = domain.netvm.is_some();
+    let is_app = kind == Kind::Appvm;
+    let initrd = domain.initrd.as_ref().map(|i| i.value.clone());
     Machine {
         name: domain.name.clone(),
         kind,
@@ -203,38 +226,44 @@ fn machine(domain: &Domain, lib: &Path, numbering: &Numbering) -> Machine {
         netvm: domain.netvm.as_ref().map(|n| n.value.clone()),
         memory_mib: domain.memory_mib,
         vcpus: domain.vcpus,
-        kernel: domain.kernel.as_ref().map_or_else(|| default_kernel(lib, kind), |k| k.value.clone()),
-        initrd: domain.initrd.as_ref().map(|i| i.value.clone()),
+        kernel: domain.kernel.as_ref().map_or_else(|| default_kernel(places.lib, kind), |k| k.value.clone()),
+        initrd: initrd.or_else(|| default_initrd(places.lib, kind)),
         cmdline: domain.cmdline.clone(),
-        disks: domain.disks.iter().map(|d| (d.image.value.clone(), d.mode)).collect(),
+        disks: disks(domain, places.state),
         devices: domain.devices.iter().map(|d| d.value).collect(),
         strict_reset: domain.strict_reset,
         dma_arena_mib: if domain.devices.is_empty() { 0 } else { DMA_ARENA_MIB },
         link_ports: link_ports(kind),
-        vifs: seat.filter(|_| on_link).map(vif).into_iter().collect(),
-        vsock_cid: seat.map(|s| address::vsock_cid(s.number)),
+        vifs: seat.filter(|_| on_link && is_app).map(vif).into_iter().collect(),
+        vsock_cid: seat.filter(|_| is_app).map(|s| address::vsock_cid(s.number)),
         tap: domain.tap.as_ref().map(|t| t.value.clone()),
         nic: (kind == Kind::Netvm).then(|| domain.nic.as_ref().map(|n| n.value.clone()).unwrap_or_default()),
-        client: seat.filter(|_| on_link).map(|s| (s.port, client(&domain.name, s.number))),
+        client: seat.filter(|_| on_link).map(|s| (s.port, client(domain, s.number))),
     }
+}
+
+fn disks(domain: &Domain, state: &Path) -> Vec<(PathBuf, DiskMode)> {
+    let store = (domain.kind.value == Kind::Torvm).then(|| (store(state, &domain.name), DiskMode::ReadWrite));
+    store.into_iter().chain(domain.disks.iter().map(|d| (d.image.value.clone(), d.mode))).collect()
 }
 
 const fn link_ports(kind: Kind) -> u8 {
     match kind {
         Kind::Netvm => CHAIN_PORT + 1,
-        Kind::Firewallvm => 32,
+        Kind::Firewallvm | Kind::Torvm => 32,
         Kind::Appvm => 0,
     }
 }
 
-fn client(name: &Name, number: u16) -> Client {
+fn client(domain: &Domain, number: u16) -> Client {
     Client {
-        name: heapless::String::try_from(name.as_str()).unwrap_or_default(),
+        name: heapless::String::try_from(domain.name.as_str()).unwrap_or_default(),
         mac: address::mac(number),
         v4: address::client(number),
         v4_gateway: address::gateway(number),
         v4_prefix: address::V4_PREFIX,
-        v6_prefix: Some(address::v6_prefix(number)),
+        // The gateway program knows IPv4 only; what it never asks for cannot leak.
+        v6_prefix: (domain.kind.value == Kind::Appvm).then(|| address::v6_prefix(number)),
         mtu: address::MTU,
     }
 }
@@ -248,6 +277,7 @@ fn links(domain: &Domain, numbering: &Numbering) -> Vec<Link> {
     if let Some(upstream) = &domain.netvm {
         let (above, here) = match (domain.kind.value, numbering.seat(&domain.name)) {
             (Kind::Appvm, Some(seat)) => (EndKey::Port(seat.port), EndKey::Vif(0)),
+            (Kind::Torvm, Some(seat)) => (EndKey::Port(seat.port), EndKey::Port(CHAIN_PORT)),
             _ => (EndKey::Port(CHAIN_PORT), EndKey::Port(CHAIN_PORT)),
         };
         links.push(Link { upper: end(&upstream.value, above), lower: end(&domain.name, here) });

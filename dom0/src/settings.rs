@@ -1,5 +1,6 @@
 //! Where things are and how long to wait for them; fixed at start.
 
+use crate::plan::Places;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ pub struct Settings {
     pub runtime_dir: PathBuf,
     /// Directory of the domains' logs.
     pub log_dir: PathBuf,
+    /// Directory of what lasts: what torvms keep.
+    pub state_dir: PathBuf,
     /// Directory of our images and of `bulkhead-vmm`.
     pub lib_dir: PathBuf,
     /// Where `sys`, `proc` and `dev` are found.
@@ -37,6 +40,8 @@ pub struct Times {
     pub ping: Duration,
     /// It is replaced when it has given none for this long.
     pub silence: Duration,
+    /// A torvm is told the time this often.
+    pub clock: Duration,
     /// A firewallvm puts rules in force within this.
     pub rules: Duration,
 }
@@ -51,6 +56,7 @@ impl Default for Times {
             stop: s(3),
             ping: s(2),
             silence: s(20),
+            clock: s(180),
             rules: s(10),
         }
     }
@@ -64,6 +70,7 @@ impl Default for Settings {
             rules_dir: "/etc/bulkhead/rules".into(),
             runtime_dir: "/run/bulkhead".into(),
             log_dir: "/var/log/bulkhead".into(),
+            state_dir: "/var/lib/bulkhead".into(),
             lib_dir: lib,
             root: "/".into(),
             times: Times::default(),
@@ -72,6 +79,12 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Where the planner finds things.
+    #[must_use]
+    pub fn places(&self) -> Places<'_> {
+        Places { lib: &self.lib_dir, state: &self.state_dir }
+    }
+
     /// The daemon's socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {

@@ -13,6 +13,7 @@ mod requests;
 mod rules;
 mod runtime;
 mod status;
+mod tor;
 mod wiring;
 
 use crate::control_link::Report;
@@ -22,6 +23,7 @@ use crate::plan::{self, Machine, Numbering, Plan};
 use crate::problem::{Problem, Problems};
 use crate::protocol::{Answer, Request};
 use crate::settings::Settings;
+use crate::tor::store;
 use crate::vmm::{Said, Vmm, clean};
 use crate::{console, nic, spawn};
 use jobs::Job;
@@ -31,6 +33,7 @@ use rustix::fd::OwnedFd;
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
+use tor::TorBook;
 use vmm_api::message::{Ended, Event, What};
 use wiring::{Pending, Wire};
 
@@ -85,6 +88,7 @@ pub struct Supervisor {
     epoch: u64,
     jobs: Vec<Job>,
     rules: RuleBook,
+    tor: TorBook,
     stopping: bool,
 }
 
@@ -108,6 +112,7 @@ impl Supervisor {
             epoch: 0,
             jobs: Vec::new(),
             rules,
+            tor: TorBook::default(),
             stopping: false,
         };
         (supervisor, outbox)
@@ -153,6 +158,7 @@ impl Supervisor {
         self.wire_up();
         self.note_ready();
         self.expire_rules(crate::rules::now());
+        self.clocks_due(now);
         self.advance_jobs(now);
     }
 
@@ -165,7 +171,7 @@ impl Supervisor {
             }
         }
         check::all(&domains)?;
-        self.plan = plan::plan(&domains, &self.settings.lib_dir, &mut self.numbering);
+        self.plan = plan::plan(&domains, self.settings.places(), &mut self.numbering);
         self.domains = domains;
         self.runtimes.retain(|name, r| r.state.is_active() || self.domains.contains_key(name));
         for name in self.domains.keys() {
@@ -179,10 +185,12 @@ impl Supervisor {
     fn start(&mut self, name: &Name) -> Result<(), Problems> {
         let machine = self.plan.machine(name).ok_or_else(|| unknown(name))?.clone();
         if let Some(domain) = self.domains.get(name) {
-            let default = plan::default_kernel(&self.settings.lib_dir, machine.kind);
-            Problems(check::files(domain, &default)).into_result()?;
+            Problems(check::files(domain, &self.settings.lib_dir)).into_result()?;
         }
         self.devices_ready(&machine)?;
+        if machine.kind == Kind::Torvm {
+            store::ready(&plan::store(&self.settings.state_dir, name))?;
+        }
         let spawned = spawn::spawn(&self.settings, &machine)?;
         let log = console::log_path(&self.settings.log_dir, name);
         let runtime = self.runtimes.entry(name.clone()).or_default();
@@ -255,6 +263,7 @@ impl Supervisor {
     fn gone(&mut self, name: &Name, ended: Option<&Ended>, why: &str) {
         self.unplug(name);
         self.rules_without(name);
+        self.tor.forget(name);
         let now = Instant::now();
         let kind = self.plan.machine(name).map(|m| m.kind);
         let Some(runtime) = self.runtimes.get_mut(name) else { return };

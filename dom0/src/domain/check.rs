@@ -7,7 +7,7 @@ use crate::name::{Bdf, Name};
 use crate::plan::address;
 use crate::problem::{Problem, Problems};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use vmm_api::config::DiskMode;
 
 /// Clients that one firewallvm serves at most: its link device has 32 ports, two of them taken.
@@ -36,7 +36,8 @@ fn problem(domain: &Domain, line: usize, field: &str, why: String, remedy: impl 
     Problem::new(format!("{}:{line}: {field}", domain.file.display()), why, remedy)
 }
 
-/// A netvm has no upstream, a firewallvm stands behind a netvm, an AppVM behind a firewallvm.
+/// A netvm has no upstream, a firewallvm stands behind a netvm, a torvm behind a firewallvm, an AppVM behind one of the
+/// latter two, and an anonymous one behind a torvm.
 fn upstream(domains: &Domains, domain: &Domain) -> Vec<Problem> {
     let Some(At { value: upstream, line }) = &domain.netvm else { return Vec::new() };
     let complain = |why: String, remedy: String| vec![problem(domain, *line, "netvm", why, remedy)];
@@ -45,18 +46,29 @@ fn upstream(domains: &Domains, domain: &Domain) -> Vec<Problem> {
             let why = "a netvm owns the network card and has no domain above it".to_owned();
             return complain(why, "remove the line".to_owned());
         }
-        Kind::Firewallvm => Kind::Netvm,
-        Kind::Appvm => Kind::Firewallvm,
+        Kind::Firewallvm => &[Kind::Netvm][..],
+        Kind::Torvm => &[Kind::Firewallvm],
+        Kind::Appvm if domain.anonymous.value => &[Kind::Torvm],
+        Kind::Appvm => &[Kind::Firewallvm, Kind::Torvm],
     };
-    let choices = name_list(domains.values().filter(|d| d.kind.value == wanted).map(|d| &d.name));
+    let fits = |d: &&Domain| wanted.contains(&d.kind.value);
+    let choices = name_list(domains.values().filter(fits).map(|d| &d.name));
+    let words = wanted.iter().map(|kind| kind.word()).collect::<Vec<_>>().join(" or ");
     let remedy = if choices.is_empty() {
-        format!("write a domain file of kind {wanted} first")
+        format!("write a domain file of kind {words} first")
     } else {
-        format!("name a {wanted}: {choices}")
+        format!("name a {words}: {choices}")
     };
     match domains.get(upstream) {
         None => complain(format!("there is no domain {upstream}"), remedy),
-        Some(found) if found.kind.value == wanted => Vec::new(),
+        Some(found) if fits(&found) => Vec::new(),
+        Some(found) if domain.anonymous.value => complain(
+            format!(
+                "{upstream} is a {}, and this AppVM is anonymous: nothing but a torvm may be above it",
+                found.kind.value
+            ),
+            format!("{remedy}; or remove `netvm` to keep it offline"),
+        ),
         Some(found) if domain.kind.value == Kind::Appvm && found.kind.value == Kind::Netvm => {
             complain(format!("{upstream} is a netvm; nothing would judge this AppVM's packets"), remedy)
         }
@@ -87,7 +99,7 @@ fn own_fields(_: &Domains, domain: &Domain) -> Vec<Problem> {
         if let Some(disk) = domain.disks.first() {
             refuse(disk.image.line, "disks", format!("a {kind} has no disks"), "remove the table");
         }
-        if let Some(initrd) = &domain.initrd {
+        if let Some(initrd) = domain.initrd.as_ref().filter(|_| kind != Kind::Torvm) {
             refuse(initrd.line, "initrd", format!("a {kind} takes no initrd"), "remove the line");
         }
     }
@@ -103,6 +115,13 @@ fn own_fields(_: &Domains, domain: &Domain) -> Vec<Problem> {
         if let Some(tap) = &domain.tap {
             refuse(tap.line, "tap", "only a netvm has an uplink".into(), "move the line to the netvm");
         }
+    }
+    if kind != Kind::Torvm && domain.tor.line != 0 {
+        refuse(domain.tor.line, "tor", "only a torvm has it".into(), "move the table to the torvm");
+    }
+    if kind != Kind::Appvm && domain.anonymous.value {
+        let why = "only an AppVM is anonymous".into();
+        refuse(domain.anonymous.line, "anonymous", why, "move the line to the AppVMs behind the torvm");
     }
     found
 }
@@ -130,8 +149,8 @@ fn devices(_: &Domains, domain: &Domain) -> Vec<Problem> {
 fn client_number(_: &Domains, domain: &Domain) -> Vec<Problem> {
     let Some(At { value, line }) = domain.id else { return Vec::new() };
     let complain = |why: String, remedy: &str| vec![problem(domain, line, "id", why, remedy)];
-    if domain.kind.value != Kind::Appvm {
-        return complain("only AppVMs have a client number".to_owned(), "remove the line");
+    if !matches!(domain.kind.value, Kind::Appvm | Kind::Torvm) {
+        return complain("only AppVMs and torvms have a client number".to_owned(), "remove the line");
     }
     if !address::NUMBERS.contains(&value) {
         let (low, high) = (address::NUMBERS.start(), address::NUMBERS.end());
@@ -220,6 +239,7 @@ fn downstream(domains: &Domains) -> Vec<Problem> {
         let (limit, remedy) = match upstream.kind.value {
             Kind::Netvm => (1, "put the clients behind one firewallvm, or give the other its own netvm"),
             Kind::Firewallvm => (MAX_CLIENTS, "add a second firewallvm with its own netvm"),
+            Kind::Torvm => (MAX_CLIENTS, "add a second torvm"),
             Kind::Appvm => continue,
         };
         if let Some(extra) = clients.get(limit) {
@@ -253,15 +273,21 @@ fn shared_disks(domains: &Domains) -> Vec<Problem> {
 }
 
 /// Checks that the files which a domain names are there, so that a start does not fail half-way.
-pub fn files(domain: &Domain, default_kernel: &Path) -> Vec<Problem> {
-    let nowhere = At { value: default_kernel.to_owned(), line: domain.kind.line };
-    let kernel = domain.kernel.as_ref().unwrap_or(&nowhere);
+pub fn files(domain: &Domain, lib: &Path) -> Vec<Problem> {
+    let ours = |value: PathBuf| At { value, line: domain.kind.line };
+    let default_kernel = ours(crate::plan::default_kernel(lib, domain.kind.value));
+    let default_initrd = crate::plan::default_initrd(lib, domain.kind.value).map(ours);
+    let kernel = domain.kernel.as_ref().unwrap_or(&default_kernel);
+    let initrd = domain.initrd.as_ref().or(default_initrd.as_ref());
+    let network = domain.tor.value.network.as_ref();
     let images = domain.disks.iter().map(|d| ("disks.image", &d.image));
-    let named =
-        [("kernel", kernel)].into_iter().chain(domain.initrd.as_ref().map(|i| ("initrd", i))).chain(images);
+    let named = [("kernel", kernel)].into_iter().chain(initrd.map(|i| ("initrd", i))).chain(images);
+    let named = named.chain(network.map(|n| ("tor.network", n)));
     let mut found = Vec::new();
     for (field, path) in named {
-        let remedy = if field == "kernel" && domain.kernel.is_none() {
+        let is_ours =
+            [&default_kernel].into_iter().chain(&default_initrd).any(|ours| std::ptr::eq(ours, path));
+        let remedy = if is_ours {
             "install the images, or set BULKHEAD_LIB to the directory that holds them"
         } else {
             "correct the path, or create the file"

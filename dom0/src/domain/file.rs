@@ -8,7 +8,7 @@ mod nic;
 
 pub use fields::FIELDS;
 
-use super::{At, Disk, Domain, Domains, Kind, Label};
+use super::{At, Disk, Domain, Domains, Kind, Label, tor};
 use crate::name::{Bdf, Name};
 use crate::problem::{Problem, Problems};
 use serde::Deserialize;
@@ -50,6 +50,8 @@ struct Written {
     nic: Option<Spanned<nic::Written>>,
     tap: Option<Spanned<String>>,
     strict_reset: Option<bool>,
+    anonymous: Option<Spanned<bool>>,
+    tor: Option<Spanned<tor::Written>>,
 }
 
 #[derive(Deserialize)]
@@ -208,13 +210,19 @@ impl Reading<'_> {
             nic: written.nic.map(|s| self.nic(s)),
             tap: written.tap.and_then(|s| self.tap(s)),
             strict_reset: written.strict_reset.unwrap_or(true),
+            anonymous: written.anonymous.map_or(At { value: false, line: 0 }, |s| self.source.at(s)),
+            tor: self.tor(written.tor),
             kind,
         }
     }
 
     fn memory(&mut self, kind: Kind, written: Option<Spanned<u32>>) -> u32 {
         let Some(spanned) = written else {
-            return if kind.is_driver() { 16 } else { 512 };
+            return match kind {
+                Kind::Netvm | Kind::Firewallvm => 16,
+                Kind::Torvm => 128,
+                Kind::Appvm => 512,
+            };
         };
         let At { value, line } = self.source.at(spanned);
         if !MEMORY_MIB.contains(&value) {
@@ -284,6 +292,16 @@ impl Reading<'_> {
             return None;
         }
         Some(at)
+    }
+
+    fn tor(&mut self, written: Option<Spanned<tor::Written>>) -> At<tor::Tor> {
+        let Some(spanned) = written else { return At { value: tor::Tor::default(), line: 0 } };
+        let At { value, line } = self.source.at(spanned);
+        let (tor, wrong) = tor::understand(value, line);
+        for (field, why, remedy) in wrong {
+            self.complain(line, &format!("tor.{field}"), why, remedy);
+        }
+        At { value: tor, line }
     }
 
     fn nic(&mut self, spanned: Spanned<nic::Written>) -> At<control::message::Nic> {

@@ -37,7 +37,8 @@ impl fmt::Display for Machine {
         if let Some((port, client)) = &self.client {
             let [a, b, c, d, e, g] = client.mac;
             write!(f, "    client {}/{} via {} ", client.v4, client.v4_prefix, client.v4_gateway)?;
-            writeln!(f, "mac {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x} firewall port {port}")?;
+            let above = self.netvm.as_ref().map_or("nobody", |n| n.as_str());
+            writeln!(f, "mac {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x} at {above}.port{port}")?;
         }
         if let Some(cid) = self.vsock_cid {
             writeln!(f, "    vsock {cid}")?;

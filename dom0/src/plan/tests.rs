@@ -12,6 +12,10 @@ fn domains(files: &[(&str, &str)]) -> Domains {
     domains
 }
 
+fn places(lib: &str) -> Places<'_> {
+    Places { lib: Path::new(lib), state: Path::new("/var/lib/bulkhead") }
+}
+
 const NET: &str = "kind = \"netvm\"\ndevices = [\"01:00.0\"]\nautostart = true\n";
 const FW: &str = "kind = \"firewallvm\"\nnetvm = \"sys-net\"\n";
 const APP: &str = "kind = \"appvm\"\nkernel = \"/boot/vmlinuz\"\ninitrd = \"/boot/initrd\"\ncmdline = \"root=/dev/vda\"\n\
@@ -20,7 +24,7 @@ const APP: &str = "kind = \"appvm\"\nkernel = \"/boot/vmlinuz\"\ninitrd = \"/boo
 #[test]
 fn chain_with_two_clients() {
     let all = domains(&[("work", APP), ("sys-net", NET), ("personal", APP), ("sys-firewall", FW)]);
-    assert_snapshot!(plan(&all, Path::new("/usr/lib/bulkhead"), &mut Numbering::default()));
+    assert_snapshot!(plan(&all, places("/usr/lib/bulkhead"), &mut Numbering::default()));
 }
 
 #[test]
@@ -29,17 +33,17 @@ fn offline_appvm_and_tap() {
     let net =
         "kind = \"netvm\"\ntap = \"tap0\"\n[nic]\nipv4 = { address = \"192.0.2.5/24\" }\nipv6 = \"off\"\n";
     let all = domains(&[("vault", vault), ("sys-net", net)]);
-    assert_snapshot!(plan(&all, Path::new("/lib"), &mut Numbering::default()));
+    assert_snapshot!(plan(&all, places("/lib"), &mut Numbering::default()));
 }
 
 #[test]
 fn a_new_domain_moves_nobody() {
     let mut numbering = Numbering::default();
     let before = domains(&[("sys-net", NET), ("sys-firewall", FW), ("work", APP)]);
-    let _ = plan(&before, Path::new("/lib"), &mut numbering);
+    let _ = plan(&before, places("/lib"), &mut numbering);
     let seat = numbering.seat(&"work".parse().unwrap()).cloned();
     let after = domains(&[("sys-net", NET), ("sys-firewall", FW), ("work", APP), ("anon", APP)]);
-    let _ = plan(&after, Path::new("/lib"), &mut numbering);
+    let _ = plan(&after, places("/lib"), &mut numbering);
     assert_eq!(numbering.seat(&"work".parse().unwrap()).cloned(), seat);
     let anon = numbering.seat(&"anon".parse().unwrap()).unwrap();
     assert_eq!((anon.number, anon.port), (2, 3));
@@ -50,12 +54,12 @@ fn fixed_number_wins_over_a_given_one() {
     let mut numbering = Numbering::default();
     let _ = plan(
         &domains(&[("sys-net", NET), ("sys-firewall", FW), ("work", APP)]),
-        Path::new("/lib"),
+        places("/lib"),
         &mut numbering,
     );
     let fixed = format!("id = 1\n{APP}");
     let all = domains(&[("sys-net", NET), ("sys-firewall", FW), ("work", APP), ("anon", &fixed)]);
-    let _ = plan(&all, Path::new("/lib"), &mut numbering);
+    let _ = plan(&all, places("/lib"), &mut numbering);
     assert_eq!(numbering.seat(&"anon".parse().unwrap()).unwrap().number, 1);
     assert_eq!(numbering.seat(&"work".parse().unwrap()).unwrap().number, 2);
 }
@@ -63,8 +67,39 @@ fn fixed_number_wins_over_a_given_one() {
 #[test]
 fn chains_and_what_is_below() {
     let all = domains(&[("work", APP), ("sys-net", NET), ("sys-firewall", FW)]);
-    let plan = plan(&all, Path::new("/lib"), &mut Numbering::default());
+    let plan = plan(&all, places("/lib"), &mut Numbering::default());
     let names = |list: Vec<Name>| list.iter().map(Name::to_string).collect::<Vec<_>>();
     assert_eq!(names(plan.chain(&"work".parse().unwrap())), ["sys-net", "sys-firewall", "work"]);
     assert_eq!(names(plan.below(&"sys-net".parse().unwrap())), ["sys-firewall", "work"]);
+}
+
+const TOR: &str = "kind = \"torvm\"\nnetvm = \"sys-firewall\"\n";
+
+#[test]
+fn torvm_is_a_client_and_has_clients() {
+    let anon = APP.replace("sys-firewall", "tor");
+    let all =
+        domains(&[("sys-net", NET), ("sys-firewall", FW), ("tor", TOR), ("anon", &anon), ("work", APP)]);
+    assert_snapshot!(plan(&all, places("/usr/lib/bulkhead"), &mut Numbering::default()));
+}
+
+#[test]
+fn who_goes_another_way_keeps_its_number() {
+    let mut numbering = Numbering::default();
+    let files = |netvm: &str| APP.replace("sys-firewall", netvm);
+    let chain = |work: &str| {
+        domains(&[("sys-net", NET), ("sys-firewall", FW), ("tor", TOR), ("aa", APP), ("work", work)])
+    };
+    let place = |numbering: &Numbering| {
+        let seat = numbering.seat(&"work".parse().unwrap()).unwrap();
+        (seat.number, seat.port)
+    };
+    let _ = plan(&chain(APP), places("/lib"), &mut numbering);
+    let (number, port) = place(&numbering);
+    let _ = plan(&chain(&files("tor")), places("/lib"), &mut numbering);
+    assert_eq!(place(&numbering), (number, 2), "the first port of another domain");
+    let _ = plan(&chain(&APP.replace("netvm = \"sys-firewall\"\n", "")), places("/lib"), &mut numbering);
+    assert_eq!(place(&numbering).0, number);
+    let _ = plan(&chain(APP), places("/lib"), &mut numbering);
+    assert_eq!(place(&numbering), (number, port));
 }

@@ -7,7 +7,7 @@ use crate::domain::Kind;
 use crate::name::Name;
 use crate::plan::{Link, Party};
 use crate::vmm::clean;
-use control::message::{FromDomain, ToFirewall, ToNet};
+use control::message::{FromDomain, ToFirewall, ToNet, ToTor};
 use std::time::Instant;
 
 impl Supervisor {
@@ -60,9 +60,11 @@ impl Supervisor {
                 let page = Page { generation, first, hits: &hits, no_rule, more };
                 self.rules_counted(name, port, &page);
             }
-            FromDomain::Program(_) | FromDomain::Gateway(_) => {
+            FromDomain::Program(_) | FromDomain::Gateway(_) if kind != Kind::Torvm => {
                 self.fault(name, "it reported on a gateway program that it cannot have");
             }
+            FromDomain::Program(program) => self.tor_program(name, program),
+            FromDomain::Gateway(report) => self.tor_report(name, report),
             FromDomain::Pong { nonce } if nonce == runtime.run => {}
             FromDomain::Pong { .. } => self.fault(name, "it answered a ping that was not sent"),
             FromDomain::PeerFault { port, what } => {
@@ -80,6 +82,9 @@ impl Supervisor {
         {
             control.send(&ToNet::Nic(nic.clone()));
         }
+        if machine.kind == Kind::Torvm {
+            self.greet_tor(name);
+        }
         let begun: Vec<Link> = self.wires.iter().filter(|w| w.is_begun()).map(|w| w.link.clone()).collect();
         for link in begun {
             if matches!(&link.upper, Party::Domain(n, _) if n == name) {
@@ -88,45 +93,69 @@ impl Supervisor {
         }
     }
 
-    /// Tells a firewallvm who stands behind a link, if it is a client's, and right behind that the client's rules.
+    /// Tells a firewallvm or torvm who stands behind a link, if it is a client's; to a firewallvm right behind that the
+    /// client's rules.
     pub(super) fn introduce(&mut self, link: &Link) {
-        let (Party::Domain(firewall, _), Party::Domain(name, _)) = (&link.upper, &link.lower) else { return };
+        let (Party::Domain(above, _), Party::Domain(name, _)) = (&link.upper, &link.lower) else { return };
         let client = self.plan.machine(name).and_then(|m| m.client.clone());
-        let control = self.runtimes.get(firewall).and_then(|r| r.control.as_ref());
-        if let (Some((port, client)), Some(control)) = (client, control) {
-            control.send(&ToFirewall::Client { port, client });
-            self.rules_at_introduction(name);
+        let kind = self.plan.machine(above).map(|m| m.kind);
+        let control = self.runtimes.get(above).and_then(|r| r.control.as_ref());
+        match (client, control, kind) {
+            (Some((port, client)), Some(control), Some(Kind::Firewallvm)) => {
+                control.send(&ToFirewall::Client { port, client });
+                self.rules_at_introduction(name);
+            }
+            (Some((port, client)), Some(control), Some(Kind::Torvm)) => {
+                control.send(&ToTor::Client { port, client });
+            }
+            _ => {}
         }
     }
 
-    /// Tells a firewallvm that a client is gone for good.
+    /// Tells a firewallvm or torvm that a client is gone for good.
     pub(super) fn forget_client(&mut self, name: &Name) {
         self.rules.forget(name);
         let Some(machine) = self.plan.machine(name) else { return };
-        let control =
-            machine.netvm.as_ref().and_then(|n| self.runtimes.get(n)).and_then(|r| r.control.as_ref());
-        if let (Some((port, _)), Some(control)) = (&machine.client, control) {
-            control.send(&ToFirewall::ForgetClient { port: *port });
+        let (Some(above), Some((port, _))) = (&machine.netvm, &machine.client) else { return };
+        self.say_forget(above, *port);
+    }
+
+    /// Tells a domain that the client on a port is gone for good.
+    pub(super) fn say_forget(&self, above: &Name, port: u8) {
+        let control = self.runtimes.get(above).and_then(|r| r.control.as_ref());
+        match (control, self.plan.machine(above).map(|m| m.kind)) {
+            (Some(control), Some(Kind::Firewallvm)) => control.send(&ToFirewall::ForgetClient { port }),
+            (Some(control), Some(Kind::Torvm)) => control.send(&ToTor::ForgetClient { port }),
+            _ => {}
+        }
+    }
+
+    /// Asks a driver domain for a sign of life.
+    pub(super) fn say_ping(&self, name: &Name, nonce: u64) {
+        let control = self.runtimes.get(name).and_then(|r| r.control.as_ref());
+        match (control, self.plan.machine(name).map(|m| m.kind)) {
+            (Some(control), Some(Kind::Netvm)) => control.send(&ToNet::Ping { nonce }),
+            (Some(control), Some(Kind::Firewallvm)) => control.send(&ToFirewall::Ping { nonce }),
+            (Some(control), Some(Kind::Torvm)) => control.send(&ToTor::Ping { nonce }),
+            _ => {}
         }
     }
 
     /// Asks driver domains for signs of life and ends those that give none.
     pub(super) fn ping_due(&mut self, now: Instant) {
         let times = self.settings.times;
-        let mut silent = Vec::new();
+        let (mut silent, mut asked) = (Vec::new(), Vec::new());
         for (name, runtime) in &mut self.runtimes {
-            let (Some(control), Some(_)) = (&runtime.control, &runtime.hello) else { continue };
+            let (Some(_), Some(_)) = (&runtime.control, &runtime.hello) else { continue };
             if runtime.heard.is_some_and(|at| now.duration_since(at) > times.silence) {
                 silent.push(name.clone());
             } else if runtime.asked.is_none_or(|at| now.duration_since(at) >= times.ping) {
                 runtime.asked = Some(now);
-                let nonce = runtime.run;
-                match self.plan.machine(name).map(|m| m.kind) {
-                    Some(Kind::Netvm) => control.send(&ToNet::Ping { nonce }),
-                    Some(Kind::Firewallvm) => control.send(&ToFirewall::Ping { nonce }),
-                    _ => {}
-                }
+                asked.push((name.clone(), runtime.run));
             }
+        }
+        for (name, nonce) in asked {
+            self.say_ping(&name, nonce);
         }
         for name in silent {
             self.fault(&name, &format!("it gave no sign of life for {} s", times.silence.as_secs()));
@@ -139,6 +168,7 @@ impl Supervisor {
         match (control, self.plan.machine(name).map(|m| m.kind)) {
             (Some(control), Some(Kind::Netvm)) => control.send(&ToNet::GetCounters),
             (Some(control), Some(Kind::Firewallvm)) => control.send(&ToFirewall::GetCounters),
+            (Some(control), Some(Kind::Torvm)) => control.send(&ToTor::GetCounters),
             _ => return false,
         }
         true
@@ -150,6 +180,7 @@ impl Supervisor {
         match kind {
             Kind::Netvm => control.send(&ToNet::Stop),
             Kind::Firewallvm => control.send(&ToFirewall::Stop),
+            Kind::Torvm => control.send(&ToTor::Stop),
             Kind::Appvm => {}
         }
     }

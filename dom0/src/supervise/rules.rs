@@ -12,6 +12,7 @@ pub(super) use install::Install;
 
 use super::Supervisor;
 use crate::control_link::ControlLink;
+use crate::domain::Kind;
 use crate::name::Name;
 use crate::plan::{EndKey, Party};
 use crate::problem::Problem;
@@ -103,6 +104,7 @@ impl Supervisor {
     /// A client was introduced to its firewallvm: its rules, as its file has them now, come right behind.
     pub(super) fn rules_at_introduction(&mut self, name: &Name) {
         self.rules.forget(name);
+        self.take_up_configuration(name);
         if let Err(problem) = self.take_up(name) {
             self.cannot_use(name, problem);
         }
@@ -123,7 +125,7 @@ impl Supervisor {
 
     /// Makes a client's file what is wanted.
     fn take_up(&mut self, name: &Name) -> Result<(), Problem> {
-        let file = self.rules.store.read(name)?;
+        let file = self.rules_text(name)?;
         let rules = Rules::compile(&self.rules.store.what(name), file.as_deref(), now())?;
         for warning in self.look_around(name, &rules)? {
             tracing::warn!(%name, "{warning}");
@@ -131,6 +133,20 @@ impl Supervisor {
         let standing = self.rules.standing(name);
         (standing.wanted, standing.problem) = (Some(Arc::new(rules)), None);
         Ok(())
+    }
+
+    /// The text of a domain's rules: its file's, and for a torvm what is computed.
+    fn rules_text(&self, name: &Name) -> Result<Option<String>, Problem> {
+        let file = self.rules.store.read(name)?;
+        if self.plan.machine(name).is_none_or(|m| m.kind != Kind::Torvm) {
+            return Ok(file);
+        }
+        if file.is_some() {
+            let why =
+                "a torvm's rules are computed from the relays of the Tor network, so it has no file of rules";
+            return Err(Problem::new(self.rules.store.what(name), why, "remove the file"));
+        }
+        Ok(Some(self.tor_rules(name)))
     }
 
     /// Compares a domain's rules with those of the domains beside it: what speaks against them, or is worth a word.
@@ -163,7 +179,7 @@ impl Supervisor {
         if let Some(wanted) = self.rules.wanted(name) {
             return Some(Arc::clone(wanted));
         }
-        let file = self.rules.store.read(name).ok()?;
+        let file = self.rules_text(name).ok()?;
         let rules = Rules::compile(&self.rules.store.what(name), file.as_deref(), now());
         rules.ok().map(Arc::new)
     }
@@ -174,8 +190,9 @@ impl Supervisor {
         let (firewall, (port, _)) = (machine.netvm.as_ref()?, machine.client.as_ref()?);
         let end = Party::Domain(firewall.clone(), EndKey::Port(*port));
         let introduced = self.wires.iter().any(|w| w.link.upper == end && w.is_begun());
+        let judges = self.plan.machine(firewall).is_some_and(|m| m.kind == Kind::Firewallvm);
         let control = self.runtimes.get(firewall).and_then(|r| r.control.as_ref());
-        control.filter(|_| introduced).map(|control| (firewall, control, *port))
+        control.filter(|_| introduced && judges).map(|control| (firewall, control, *port))
     }
 
     /// Sends a client's wanted rules to its firewallvm, if it has one now.

@@ -66,7 +66,7 @@ pub(crate) fn lay_out(path: &Path) {
     app("work", "netvm = \"fw\"");
     app("personal", "netvm = \"fw\"");
     app("vault", "");
-    for image in ["netvm", "firewallvm", "work", "personal", "vault"] {
+    for image in ["netvm", "firewallvm", "torvm", "torvm.bundle", "work", "personal", "vault", "anon"] {
         write(path.join("lib").join(image), "ok");
     }
 }
@@ -86,6 +86,7 @@ impl Machine {
             rules_dir: path.join("rules"),
             runtime_dir: path.join("run"),
             log_dir: path.join("log"),
+            state_dir: path.join("state"),
             lib_dir: path.join("lib"),
             root: path.join("root"),
             times: Times {
@@ -95,12 +96,21 @@ impl Machine {
                 stop: Duration::from_secs(1),
                 ping: Duration::from_millis(100),
                 silence: Duration::from_millis(1500),
+                clock: Duration::from_millis(300),
                 rules: Duration::from_secs(2),
             },
         };
         let (supervisor, inbox) = Supervisor::new(settings);
         let thread = Some(std::thread::spawn(move || supervisor.run()));
         Self { directory, inbox, thread }
+    }
+
+    /// The chain, and torvm `tor` behind `fw` with anonymous AppVM `anon` behind it.
+    pub(crate) fn with_tor() -> Self {
+        let machine = Self::with_chain();
+        machine.write_domain("tor", "kind = \"torvm\"\nnetvm = \"fw\"\n");
+        machine.write_domain("anon", &machine.appvm("anon", "netvm = \"tor\"\nanonymous = true"));
+        machine
     }
 
     pub(crate) fn path(&self, rest: &str) -> PathBuf {
@@ -121,6 +131,7 @@ impl Machine {
         let image = match name {
             "net" => "netvm",
             "fw" => "firewallvm",
+            "tor" => "torvm",
             app => app,
         };
         std::fs::write(self.path("lib").join(image), script).unwrap();
@@ -228,7 +239,7 @@ impl Machine {
 
     /// Processes that domains have left in their logs and that still exist.
     pub(crate) fn processes(&self) -> Vec<i32> {
-        let names = ["net", "fw", "work", "personal", "vault"];
+        let names = ["net", "fw", "tor", "work", "personal", "vault", "anon"];
         names.iter().flat_map(|n| self.pids(n)).filter(|pid| is_alive(*pid)).collect()
     }
 

@@ -4,6 +4,7 @@ mod machine;
 mod programs;
 mod rules;
 mod rules_at_the_shell;
+mod tor;
 
 use dom0::protocol::{Phase, Request, Users};
 use machine::Machine;

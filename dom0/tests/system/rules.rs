@@ -9,19 +9,19 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// What came of an edit: the generation in force and notes, or why nothing was installed.
-type Installed = Result<(Option<u32>, Vec<String>), String>;
+pub(crate) type Installed = Result<(Option<u32>, Vec<String>), String>;
 
 impl Machine {
     fn rules_file(&self, name: &str) -> PathBuf {
         self.path("rules").join(format!("{name}.rules"))
     }
 
-    fn write_rules(&self, name: &str, text: &str) {
+    pub(crate) fn write_rules(&self, name: &str, text: &str) {
         std::fs::create_dir_all(self.path("rules")).unwrap();
         std::fs::write(self.rules_file(name), text).unwrap();
     }
 
-    fn rules(&self, name: &str) -> (RulesState, String) {
+    pub(crate) fn rules(&self, name: &str) -> (RulesState, String) {
         let request = Request::RulesRead { domain: name.parse().unwrap() };
         match self.answer_to_text(request, None) {
             (_, Answer::Done(Outcome::Rules(state)), Some(text)) => {
@@ -41,7 +41,7 @@ impl Machine {
         }
     }
 
-    fn install(&self, name: &str, text: &str) -> Installed {
+    pub(crate) fn install(&self, name: &str, text: &str) -> Installed {
         self.install_over(name, &self.rules(name).0, text).unwrap()
     }
 

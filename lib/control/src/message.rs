@@ -1,5 +1,6 @@
 //! The messages. A receiver treats every field as an allegation.
 
+use crate::tor::{GatewayCommand, GatewayReport};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
@@ -10,10 +11,6 @@ pub const NAME_LEN: usize = 31;
 pub const RULES_PIECE: usize = 3840;
 /// Longest piece of a torvm's configuration in bytes.
 pub const CONFIGURATION_PIECE: usize = 3840;
-/// Longest message to or from the gateway program in bytes.
-pub const GATEWAY_LEN: usize = 3840;
-/// What the gateway program and dom0 say to each other, encoded; torvm passes it on and does not look into it.
-pub type GatewayBytes = Vec<u8, GATEWAY_LEN>;
 /// A domain's name.
 pub type Name = String<NAME_LEN>;
 /// A hardware address.
@@ -154,6 +151,7 @@ pub enum ToNet {
 
 /// From dom0 to torvm.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "a domain has no allocator to box with; one message at a time")]
 pub enum ToTor {
     /// What torvm is to the firewallvm above it. Before this message nothing goes out.
     Uplink(Client),
@@ -188,8 +186,8 @@ pub enum ToTor {
     },
     /// Ends the gateway program and starts it again.
     RestartProgram,
-    /// For the gateway program: an encoded `GatewayCommand`.
-    Gateway(GatewayBytes),
+    /// For the gateway program.
+    Gateway(GatewayCommand),
     /// Asks for [`FromDomain::Counters`].
     GetCounters,
     /// Asks for [`FromDomain::Pong`].
@@ -366,8 +364,8 @@ pub enum FromDomain {
     },
     /// What the gateway program does (torvm only).
     Program(Program),
-    /// From the gateway program (torvm only): an encoded `GatewayReport`, as hostile as the program may be.
-    Gateway(GatewayBytes),
+    /// From the gateway program (torvm only), as hostile as the program may be.
+    Gateway(GatewayReport),
     /// Answer to a ping.
     Pong {
         /// From the ping.

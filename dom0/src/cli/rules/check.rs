@@ -87,6 +87,10 @@ fn has_rules(place: &Place, name: &Name) -> Result<(), Problem> {
     let Ok(domains) = file::read_all(&place.config_dir) else { return Ok(()) };
     let (why, remedy) = match domains.get(name).map(|domain| domain.kind.value) {
         Some(Kind::Appvm) => return Ok(()),
+        Some(Kind::Torvm) => {
+            let why = "is a torvm: its rules are computed, not written".to_owned();
+            (why, "`bulkhead rules list` shows them")
+        }
         Some(kind) => (format!("is a {kind}: only AppVMs have firewall rules"), "name an AppVM"),
         None => ("there is no such domain".to_owned(), "name a domain that has a file in --config-dir"),
     };

@@ -127,7 +127,7 @@ fn location(place: &Place, domain: &Name, interface: Option<String>) -> anyhow::
         return Err(Problem::new(format!("{name:?}"), "is no name of an interface", remedy).into());
     }
     let domains = file::read_all(&place.config_dir)?;
-    let plan = plan::plan(&domains, &Settings::default().lib_dir, &mut Numbering::default());
+    let plan = plan::plan(&domains, Settings::default().places(), &mut Numbering::default());
     let client = plan.machine(domain).and_then(|m| m.client.as_ref()).map(|(_, client)| client);
     let addresses: Vec<IpAddr> = client
         .iter()

@@ -111,6 +111,46 @@ fn missing_kernel_file() {
         ("work", "kind = \"appvm\"\nkernel = \"/nowhere/vmlinuz\"\n"),
         ("fw", "kind = \"firewallvm\""),
     ]);
-    let said: Vec<Problem> = all.values().flat_map(|d| files(d, Path::new("/nowhere/lib/image"))).collect();
+    let said: Vec<Problem> = all.values().flat_map(|d| files(d, Path::new("/nowhere/lib"))).collect();
     assert_snapshot!(Problems(said));
+}
+
+const CHAIN: [(&str, &str); 3] = [
+    ("net", "kind = \"netvm\""),
+    ("fw", "kind = \"firewallvm\"\nnetvm = \"net\""),
+    ("tor", "kind = \"torvm\"\nnetvm = \"fw\""),
+];
+
+fn with_chain<'f>(more: &[(&'f str, &'f str)]) -> Vec<(&'f str, &'f str)> {
+    CHAIN.iter().chain(more).copied().collect()
+}
+
+#[test]
+fn anonymous_appvm_behind_a_torvm_or_offline() {
+    let (behind, offline) = (format!("{}anonymous = true\n", app("tor")), format!("{APP}anonymous = true\n"));
+    all(&domains(&with_chain(&[("anon", &behind), ("alone", &offline), ("plain", &app("tor"))]))).unwrap();
+}
+
+#[test]
+fn anonymous_appvm_behind_a_firewall() {
+    let text = format!("{}anonymous = true\n", app("fw"));
+    assert_snapshot!(wrong(&with_chain(&[("anon", &text)])));
+}
+
+#[test]
+fn torvm_in_the_wrong_place() {
+    let files = with_chain(&[
+        ("tor2", "kind = \"torvm\"\nnetvm = \"net\""),
+        ("tor3", "kind = \"torvm\"\nnetvm = \"tor\""),
+    ]);
+    assert_snapshot!(wrong(&files));
+}
+
+#[test]
+fn tor_fields_elsewhere() {
+    let files = [
+        ("fw", "kind = \"firewallvm\"\nanonymous = true\n[tor]\n"),
+        ("tor", "kind = \"torvm\"\n[[disks]]\nimage = \"/x\"\n"),
+    ];
+    assert_snapshot!(wrong(&files));
 }

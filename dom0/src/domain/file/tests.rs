@@ -42,7 +42,8 @@ mode = "volatile"
 fn defaults_are_small_for_driver_domains() {
     let net = parse(Path::new("n.toml"), "kind = \"netvm\"").unwrap();
     let app = parse(Path::new("a.toml"), "kind = \"appvm\"").unwrap();
-    assert_eq!((net.memory_mib, app.memory_mib, app.vcpus), (16, 512, 1));
+    let tor = parse(Path::new("t.toml"), "kind = \"torvm\"").unwrap();
+    assert_eq!((net.memory_mib, tor.memory_mib, app.memory_mib, app.vcpus), (16, 128, 512, 1));
 }
 
 #[test]
@@ -120,6 +121,26 @@ fn all_files_are_reported_together() {
     std::fs::write(directory.path().join("c.toml"), vec![b'#'; 70_000]).unwrap();
     std::fs::write(directory.path().join("notes.txt"), "not a domain").unwrap();
     assert_eq!(read_all(directory.path()).unwrap_err().0.len(), 3);
+}
+
+#[test]
+fn tor_table_is_understood() {
+    let bridge = format!("192.0.2.7:443 {}", "A".repeat(40));
+    let text = format!(
+        "kind = \"torvm\"\n[tor]\nnetwork = \"/etc/net.toml\"\nbridges = [{bridge:?}]\nvanguards = \"full\"\n\
+         [tor.isolation]\ndestination_address = true\nport_classes = [[22], [25, 587]]\n"
+    );
+    let tor = parse(Path::new("t.toml"), &text).unwrap().tor.value;
+    assert_eq!(tor.bridges, [bridge]);
+    assert!(tor.isolation.destination_address && tor.isolation.socks_credentials);
+    assert_eq!((tor.isolation.port_classes.len(), tor.vanguards), (2, crate::domain::tor::Vanguards::Full));
+}
+
+#[test]
+fn wrong_tor_table() {
+    let text = "kind = \"torvm\"\n\n[tor]\nnetwork = \"net.toml\"\nbridges = [\"obfs4 192.0.2.7:443\"]\n\
+                isolation = { port_classes = [[22], [22]] }\n";
+    assert_snapshot!(wrong(text));
 }
 
 proptest! {

@@ -43,15 +43,26 @@ struct Before {
 }
 
 impl Supervisor {
-    /// Only AppVMs have rules.
+    /// Only AppVMs have rules, and torvms those that are computed.
     pub(super) fn has_rules(&mut self, name: &Name) -> Result<(), Problems> {
         self.reload_quietly()?;
         let machine = self.plan.machine(name).ok_or_else(|| unknown(name))?;
-        if machine.kind == Kind::Appvm {
+        if matches!(machine.kind, Kind::Appvm | Kind::Torvm) {
             return Ok(());
         }
         let why = format!("is a {}: only AppVMs have firewall rules", machine.kind);
         Err(Problem::new(name.to_string(), why, "name an AppVM").into())
+    }
+
+    /// Only AppVMs have rules that a user may write.
+    fn may_write_rules(&mut self, name: &Name) -> Result<(), Problems> {
+        self.has_rules(name)?;
+        if self.plan.machine(name).is_none_or(|m| m.kind != Kind::Torvm) {
+            return Ok(());
+        }
+        let why = "is a torvm: its rules are computed from the relays of the Tor network";
+        let remedy = "change its bridges or its network instead (`bulkhead tor bridges`)";
+        Err(Problem::new(name.to_string(), why, remedy).into())
     }
 
     pub(in super::super) fn rules_read(
@@ -60,7 +71,7 @@ impl Supervisor {
         reply: &Reply,
     ) -> Result<Option<Outcome>, Problems> {
         self.has_rules(name)?;
-        let file = self.rules.store.read(name)?;
+        let file = self.rules_text(name)?;
         let version = Version::of(file.as_deref());
         let standing = self.rules.standings.get(name);
         let in_force = standing.and_then(|s| s.in_force.as_ref());
@@ -87,7 +98,7 @@ impl Supervisor {
         text: &str,
         reply: &Reply,
     ) -> Result<Option<Outcome>, Problems> {
-        self.has_rules(name)?;
+        self.may_write_rules(name)?;
         let file = self.rules.store.read(name)?;
         let busy = self.jobs.iter().any(|job| matches!(job, Job::Rules(job) if job.is_about(name)));
         if busy || Version::of(file.as_deref()) != *expected {
@@ -149,6 +160,9 @@ impl Supervisor {
         let Some(firewall) = self.plan.machine(name).and_then(|m| m.netvm.as_ref()) else {
             return later(&format!("{name} gets a netvm"));
         };
+        if self.plan.machine(firewall).is_some_and(|m| m.kind != Kind::Firewallvm) {
+            return later(&format!("{name} is behind a firewallvm; {firewall} knows no rules"));
+        }
         if !self.is_active(firewall) {
             return later(&format!("{firewall} starts"));
         }

@@ -1,0 +1,135 @@
+//! Torvms: what they are told at first and from time to time, and what is known of their gateway programs.
+
+use super::Supervisor;
+use crate::domain::Kind;
+use crate::name::Name;
+use crate::problem::Problem;
+use crate::tor::configuration::{Configuration, configuration};
+use crate::tor::gateway::Gateway;
+use crate::tor::rules;
+use control::message::{Program, ToTor};
+use control::tor::GatewayReport;
+use std::collections::BTreeMap;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// Everything that is known of torvms.
+#[derive(Debug, Default)]
+pub(super) struct TorBook {
+    standings: BTreeMap<Name, Standing>,
+    /// Number of the latest configuration that was sent to anyone.
+    generation: u32,
+}
+
+/// Where one torvm stands.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    /// The last configuration that could be made.
+    wanted: Option<Configuration>,
+    /// Why the domain file's is not what is wanted.
+    problem: Option<Problem>,
+    /// What this run of the domain was sent.
+    sent: Option<(u32, String)>,
+    /// When it was told the time.
+    told: Option<Instant>,
+    /// What it says.
+    pub(super) gateway: Gateway,
+}
+
+impl TorBook {
+    /// The domain's process is gone.
+    pub(super) fn forget(&mut self, name: &Name) {
+        if let Some(standing) = self.standings.get_mut(name) {
+            (standing.sent, standing.told, standing.gateway) = (None, None, Gateway::default());
+        }
+    }
+
+    pub(super) fn standing(&mut self, name: &Name) -> &mut Standing {
+        self.standings.entry(name.clone()).or_default()
+    }
+}
+
+impl Supervisor {
+    /// First words to a torvm: who it is, what time it is, what its program is to do.
+    pub(super) fn greet_tor(&mut self, name: &Name) {
+        let uplink = self.plan.machine(name).and_then(|m| m.client.clone());
+        let Some(control) = self.runtimes.get(name).and_then(|r| r.control.as_ref()) else { return };
+        if let Some((_, client)) = uplink {
+            control.send(&ToTor::Uplink(client));
+        }
+        self.tell_time(name);
+        self.configure(name);
+    }
+
+    /// Makes a torvm's configuration anew and sends it; the same again is not sent twice to one run of the domain under
+    /// another number, so that it does not start its program again for nothing.
+    pub(super) fn configure(&mut self, name: &Name) {
+        self.take_up_configuration(name);
+        let generation = self.tor.generation.wrapping_add(1);
+        let standing = self.tor.standings.entry(name.clone()).or_default();
+        let Some(control) = self.runtimes.get(name).and_then(|r| r.control.as_ref()) else { return };
+        let Some(text) = standing.wanted.as_ref().map(|wanted| wanted.text.clone()) else { return };
+        let (generation, text) = match standing.sent.take() {
+            Some(sent) if sent.1 == text => sent,
+            _ => {
+                self.tor.generation = generation;
+                (generation, text)
+            }
+        };
+        ToTor::configuration(generation, &text).for_each(|piece| control.send(&piece));
+        tracing::info!(%name, generation, bytes = text.len(), "configuration sent");
+        standing.sent = Some((generation, text));
+    }
+
+    /// Makes what a torvm's domain file says what is wanted; of other domains there is nothing to take up.
+    pub(super) fn take_up_configuration(&mut self, name: &Name) {
+        let Some(domain) = self.domains.get(name).filter(|d| d.kind.value == Kind::Torvm) else { return };
+        let made = configuration(&domain.tor.value);
+        let standing = self.tor.standing(name);
+        match made {
+            Ok(made) => (standing.wanted, standing.problem) = (Some(made), None),
+            Err(problem) => {
+                tracing::error!(%name, "its configuration cannot be made: {problem}");
+                standing.problem = Some(problem);
+            }
+        }
+    }
+
+    /// The firewall rules of a torvm: where its program begins, and the relays that were verified.
+    pub(super) fn tor_rules(&self, name: &Name) -> String {
+        let wanted = self.tor.standings.get(name).and_then(|s| s.wanted.as_ref());
+        // A firewallvm asks before the torvm was greeted.
+        let made = match (wanted, self.domains.get(name)) {
+            (None, Some(domain)) => configuration(&domain.tor.value).ok(),
+            _ => None,
+        };
+        wanted.or(made.as_ref()).map(|c| rules::text(&c.entrances)).unwrap_or_default()
+    }
+
+    fn tell_time(&mut self, name: &Name) {
+        let Some(control) = self.runtimes.get(name).and_then(|r| r.control.as_ref()) else { return };
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        control.send(&ToTor::Clock { unix_us: u64::try_from(since.as_micros()).unwrap_or(u64::MAX) });
+        self.tor.standing(name).told = Some(Instant::now());
+    }
+
+    /// Tells torvms the time from time to time: nobody else would.
+    pub(super) fn clocks_due(&mut self, now: Instant) {
+        let every = self.settings.times.clock;
+        let is_due = |s: &Standing| s.told.is_some_and(|at| now.saturating_duration_since(at) >= every);
+        let due: Vec<Name> =
+            self.tor.standings.iter().filter(|(_, s)| is_due(s)).map(|(name, _)| name.clone()).collect();
+        for name in due {
+            self.tell_time(&name);
+        }
+    }
+
+    /// A torvm said what its program does.
+    pub(super) fn tor_program(&mut self, name: &Name, program: Program) {
+        self.tor.standing(name).gateway.program(name, program);
+    }
+
+    /// A gateway program said something.
+    pub(super) fn tor_report(&mut self, name: &Name, report: GatewayReport) {
+        self.tor.standing(name).gateway.report(name, report);
+    }
+}

@@ -1,0 +1,100 @@
+//! Torvms: their place in the chain, what they are told, what they say.
+
+use crate::machine::Machine;
+use crate::{down, up};
+use dom0::protocol::{Agreement, Phase, Users};
+use std::os::unix::fs::PermissionsExt;
+
+#[test]
+fn torvm_comes_up_between_firewall_and_client() {
+    let machine = Machine::with_tor();
+    let steps = machine.ask(up(&["anon"])).unwrap();
+    assert_eq!(steps[4..], ["starting tor", "tor is up", "starting anon", "anon is up"]);
+    // anon, personal, tor, vault, work: numbers by name.
+    machine.log_has(
+        "tor",
+        "dom0 says Uplink(Client { name: \"tor\", mac: [2, 98, 107, 0, 0, 3], v4: 10.137.0.14,",
+    );
+    machine.log_has("fw", "Client { name: \"tor\", mac: [2, 98, 107, 0, 0, 3], v4: 10.137.0.14,");
+    machine.log_has("tor", "Client { port: 2, client: Client { name: \"anon\"");
+    machine.log_has("tor", "configuration 1: \"[arti.storage]");
+    machine.log_has("tor", "got on Port(1): greetings from fw");
+    machine.log_has("anon", "got on Vif(0): greetings from tor");
+    machine.log_has_times("tor", "clock ", 3);
+    let store = std::fs::metadata(machine.path("state/tor.store")).unwrap();
+    assert_eq!((store.len(), store.permissions().mode() & 0o777), (1 << 20, 0o600));
+    assert_eq!(machine.status("tor").memory_mib, 128);
+    assert_eq!(machine.status("tor").addresses, ["10.137.0.14"]);
+    assert_eq!(machine.counters("tor").len(), 3);
+    let problem = machine.ask(down(&["fw"], Users::Refuse)).unwrap_err();
+    assert!(problem.contains("tor, anon would lose the network"), "{problem}");
+}
+
+#[test]
+fn dead_torvm_is_replaced_with_everything_it_was_told() {
+    let machine = Machine::with_tor();
+    machine.ask(up(&["anon"])).unwrap();
+    machine.log_has("tor", "configuration 1: ");
+    machine.kill("tor");
+    machine.wait_for("tor", |s| s.restarts == 1 && s.state == Phase::Running);
+    machine.log_has("tor", "configuration 2: ");
+    machine.log_has_times("tor", "dom0 says Uplink", 2);
+    machine.log_has_times("tor", "client: Client { name: \"anon\"", 2);
+    machine.log_has_times("anon", "got on Vif(0): greetings from tor", 2);
+    assert_eq!(machine.status("anon").restarts, 0);
+    machine.ask(down(&["anon"], Users::Refuse)).unwrap();
+    machine.log_has("tor", "dom0 says ForgetClient { port: 2 }");
+}
+
+#[test]
+fn store_that_others_can_read_is_not_used() {
+    let machine = Machine::with_tor();
+    let store = machine.path("state/tor.store");
+    std::fs::create_dir_all(machine.path("state")).unwrap();
+    std::fs::write(&store, "guards").unwrap();
+    std::fs::set_permissions(&store, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let problem = machine.ask(up(&["tor"])).unwrap_err();
+    assert!(problem.contains("tor.store: can be used by others"), "{problem}");
+}
+
+const NETWORK: &str = "[arti.tor_network]\nfallback_caches = [{ rsa_identity = \"00\", ed_identity = \"x\", \
+                       orports = [\"192.0.2.1:5000\", \"192.0.2.2:5001\"] }]\n";
+
+#[test]
+fn a_torvm_may_go_to_relays_only() {
+    let machine = Machine::with_tor();
+    machine.ask(up(&["tor"])).unwrap();
+    machine.log_has("fw", "generation 1: 0 rules");
+    machine.ask(down(&["tor"], Users::Refuse)).unwrap();
+    std::fs::write(machine.path("network.toml"), NETWORK).unwrap();
+    let table = format!("[tor]\nnetwork = {:?}\n", machine.path("network.toml"));
+    machine.write_domain("tor", &format!("kind = \"torvm\"\nnetvm = \"fw\"\n{table}"));
+    machine.ask(up(&["tor"])).unwrap();
+    machine.log_has("fw", "generation 2: 2 rules");
+    let (state, text) = machine.rules("tor");
+    assert_eq!(text, "accept 192.0.2.1 tcp 5000\naccept 192.0.2.2 tcp 5001\n");
+    assert_eq!(state.in_force, Some((2, Agreement::Same)));
+    let why = machine.install("tor", "accept\n").unwrap_err();
+    assert!(why.contains("its rules are computed"), "{why}");
+}
+
+#[test]
+fn a_file_of_rules_for_a_torvm_opens_nothing() {
+    let machine = Machine::with_tor();
+    machine.write_rules("tor", "accept\n");
+    machine.ask(up(&["tor"])).unwrap();
+    machine.log_has("fw", "generation 1: 0 rules");
+    let told = machine.status("tor").rules.unwrap();
+    assert!(
+        told.contains("everything is dropped") && told.contains("tor.rules: a torvm's rules are computed"),
+        "{told}"
+    );
+}
+
+#[test]
+fn what_a_torvm_may_not_say_ends_it() {
+    let machine = Machine::with_tor();
+    machine.behaves("fw", "gateway-words");
+    let problem = machine.ask(up(&["fw"])).unwrap_err();
+    assert!(problem.contains("reported on a gateway program that it cannot have"), "{problem}");
+}
