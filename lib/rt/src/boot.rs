@@ -74,6 +74,8 @@ pub(crate) struct Handover {
     pub(crate) boot_info: Option<BootInfo>,
     /// Memory that outlives this domain.
     pub(crate) state: Option<Range>,
+    /// The first module that is not the boot record.
+    pub(crate) module: Option<Range>,
     pub(crate) cmdline: heapless::String<CMDLINE_MAX>,
     /// Where the record lies, to wipe the seed.
     record_at: Option<u64>,
@@ -93,6 +95,7 @@ impl Handover {
             offered: Offered::default(),
             boot_info: None,
             state: None,
+            module: None,
             cmdline: heapless::String::new(),
             record_at: None,
         };
@@ -118,6 +121,8 @@ impl Handover {
             let Some(range) = Range::new(start, len) else { continue };
             if i == 0 && peek_u64(start) == Some(MAGIC) {
                 self.read_record(range)?;
+            } else {
+                self.module.get_or_insert(range);
             }
             self.offered.reserved.push(range).map_err(|_| "too many boot modules")?;
         }
@@ -153,6 +158,15 @@ impl Handover {
                 return;
             }
         }
+    }
+
+    /// The bytes of the module, which stay for ever.
+    pub(crate) fn module(&self) -> Option<&'static [u8]> {
+        let range = self.module?;
+        let start = core::ptr::with_exposed_provenance(ram::address(range.start));
+        // SAFETY: the loader put the module there, in memory that the plan gives to nobody (it is reserved) and that
+        // is mapped, for reading alone, since boot.
+        Some(unsafe { core::slice::from_raw_parts(start, ram::address(range.len())) })
     }
 
     /// Overwrites the seed where the loader put it: our copy is the only one from here on.
@@ -194,7 +208,8 @@ pub unsafe fn start(start_info: u64, layout: &'static ImageLayout, heap: &Heap, 
         .unwrap_or_else(|why| stop(format_args!("memory cannot be divided: {why:?}")));
     // SAFETY: first and only call, as this function's own contract says.
     let tables = unsafe { paging::activate(layout, &plan, handover.state) };
-    if let Err(why) = tables {
+    let mapped = tables.and_then(|()| handover.module.map_or(Ok(()), paging::map_constant));
+    if let Err(why) = mapped {
         stop(format_args!("memory cannot be mapped: {why:?}"));
     }
     // SAFETY: first and only call; the stacks are mapped now.

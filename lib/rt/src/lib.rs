@@ -5,7 +5,7 @@
 //! `main.rs` of each domain, and by nothing else.
 //!
 //! `unsafe` appears only in `boot`, `paging`, `interrupts` (and its children), `heap`, `pci`, `mmio`, `dma`,
-//! `doorbell`, `tasks`, `virtio`, `virtio_net`, `user` (context, entry, frames, processor), and in what `entry!`
+//! `doorbell`, `tasks`, `virtio`, `virtio_blk`, `virtio_net`, `user` (context, entry, frames, processor), and in what `entry!`
 //! expands to.
 #![no_std]
 
@@ -34,7 +34,9 @@ mod tasks;
 mod timer;
 pub mod user;
 mod virtio;
+pub mod virtio_blk;
 pub mod virtio_net;
+pub mod wall_clock;
 
 pub use dma::{DmaArena, Region};
 pub use doorbell::PortBell;
@@ -47,6 +49,7 @@ pub use run::{Step, run};
 pub use timer::Clock;
 #[doc(hidden)]
 pub use timer::queue::TimeDriver;
+pub use virtio_blk::VirtioBlk;
 pub use virtio_net::VirtioNet;
 
 #[doc(hidden)]

@@ -5,7 +5,7 @@ use crate::interrupts::Lapic;
 use crate::panic::stop;
 use crate::pci::{self, Function, MAX_FUNCTIONS};
 use crate::ram::Range;
-use crate::{DmaArena, LinkDevice, Region, dma, entropy, tasks, timer};
+use crate::{DmaArena, LinkDevice, Region, dma, entropy, tasks, timer, wall_clock};
 use abi::boot_info::BootInfo;
 use alloc::boxed::Box;
 use embassy_executor::Spawner;
@@ -19,6 +19,7 @@ pub struct Machine {
     functions: Vec<Function, MAX_FUNCTIONS>,
     link_device_taken: bool,
     state: Option<Range>,
+    module: Option<&'static [u8]>,
 }
 
 impl Machine {
@@ -48,7 +49,15 @@ impl Machine {
             Err(why) => stop(format_args!("{why}")),
         }
         tasks::start();
-        Self { boot_info, cmdline, functions, link_device_taken: false, state: handover.state }
+        wall_clock::start(boot_info.as_ref());
+        Self {
+            boot_info,
+            cmdline,
+            functions,
+            link_device_taken: false,
+            state: handover.state,
+            module: handover.module(),
+        }
     }
 
     /// What our monitor says about this machine; `None` under any other. The seed reads as zero: it was used,
@@ -86,6 +95,12 @@ impl Machine {
     #[must_use]
     pub fn state(&mut self) -> Option<Region> {
         self.state.take().and_then(dma::state)
+    }
+
+    /// What the loader gave beside the image (the initial RAM disk); `None` when it gave nothing.
+    #[must_use]
+    pub fn module(&self) -> Option<&'static [u8]> {
+        self.module
     }
 
     /// What tasks are spawned with; they run in [`run`](crate::run).

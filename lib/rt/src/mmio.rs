@@ -23,6 +23,8 @@ impl Ports {
     pub(crate) const PCI_CONFIG: Self = Self { base: 0xCF8, len: 8 };
     /// The interval timer 8254: channels at 0..3, control at 3.
     pub(crate) const PIT: Self = Self { base: 0x40, len: 4 };
+    /// The real-time clock: register number at 0, data at 1.
+    pub(crate) const RTC: Self = Self { base: 0x70, len: 2 };
     /// Data port of the first interrupt controller 8259 (its mask), alone.
     pub(crate) const PIC1_MASK: Self = Self { base: 0x21, len: 1 };
     /// Data port of the second interrupt controller 8259 (its mask), alone.

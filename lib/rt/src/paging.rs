@@ -121,6 +121,14 @@ pub(crate) fn map_memory(range: Range) -> Result<(), MapError> {
     change(range, Access::Write)
 }
 
+/// Maps memory whose content does not change (a boot module), for reading.
+///
+/// # Errors
+/// As [`map_registers`].
+pub(crate) fn map_constant(range: Range) -> Result<(), MapError> {
+    change(range, Access::Read)
+}
+
 fn change(range: Range, access: Access) -> Result<(), MapError> {
     // What lies above belongs to programs.
     if range.end > user::FIRST {

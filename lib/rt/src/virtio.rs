@@ -26,6 +26,8 @@ const VENDOR: u16 = 0x1AF4;
 const MODERN: u16 = 0x1040;
 /// Device type of a network device.
 pub(crate) const TYPE_NETWORK: u16 = 1;
+/// Device type of a disk.
+pub(crate) const TYPE_BLOCK: u16 = 2;
 /// Device type of an entropy source.
 pub(crate) const TYPE_ENTROPY: u16 = 4;
 
@@ -103,9 +105,10 @@ impl ConfigurationAccess for Access {
 /// Whether `function` is a virtio device of type `kind` with modern registers.
 pub(crate) fn is(function: &Function, kind: u16) -> bool {
     let (vendor, device) = function.id();
-    // Transitional devices have numbers of their own: 0x1000 network, 0x1005 entropy.
+    // Transitional devices have numbers of their own: 0x1000 network, 0x1001 disk, 0x1005 entropy.
     let transitional = match kind {
         TYPE_NETWORK => 0x1000,
+        TYPE_BLOCK => 0x1001,
         TYPE_ENTROPY => 0x1005,
         _ => 0,
     };
@@ -250,6 +253,22 @@ impl transport::Transport for Transport {
     ) -> virtio_drivers::Result<()> {
         self.inner.write_config_space(offset, value)
     }
+}
+
+/// Agrees with the device on features (virtio 1.2 §3.1.1): all of `needed`, and of `wanted` what it has. `None` when it
+/// lacks one that is needed.
+pub(crate) fn negotiate(transport: &mut Transport, needed: u64, wanted: u64) -> Option<u64> {
+    use transport::Transport as _;
+    transport.set_status(DeviceStatus::empty());
+    transport.set_status(DeviceStatus::ACKNOWLEDGE | DeviceStatus::DRIVER);
+    let agreed = transport.read_device_features() & (needed | wanted);
+    if agreed & needed != needed {
+        return None;
+    }
+    transport.write_driver_features(agreed);
+    let accepted = DeviceStatus::ACKNOWLEDGE | DeviceStatus::DRIVER | DeviceStatus::FEATURES_OK;
+    transport.set_status(accepted);
+    transport.get_status().contains(accepted).then_some(agreed)
 }
 
 /// How long an entropy source may take.

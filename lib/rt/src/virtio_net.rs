@@ -18,7 +18,7 @@ use heapless::Vec;
 use virtio_drivers::Hal;
 use virtio_drivers::device::common::Feature;
 use virtio_drivers::queue::VirtQueue;
-use virtio_drivers::transport::{DeviceStatus, Transport as _};
+use virtio_drivers::transport::Transport as _;
 
 /// Buffers each way.
 const QUEUE: usize = 64;
@@ -90,19 +90,8 @@ fn buffer() -> Buffer {
     Box::leak(Box::new([0; BUFFER]))
 }
 
-/// Agrees with the device on features (virtio 1.2 §3.1.1); `None` when it lacks one that is needed.
-fn negotiate(transport: &mut Transport) -> Option<u64> {
-    let needed = Feature::VERSION_1.bits() | MAC;
-    transport.set_status(DeviceStatus::empty());
-    transport.set_status(DeviceStatus::ACKNOWLEDGE | DeviceStatus::DRIVER);
-    let agreed = transport.read_device_features() & (needed | Feature::RING_EVENT_IDX.bits());
-    if agreed & needed != needed {
-        return None;
-    }
-    transport.write_driver_features(agreed);
-    let accepted = DeviceStatus::ACKNOWLEDGE | DeviceStatus::DRIVER | DeviceStatus::FEATURES_OK;
-    transport.set_status(accepted);
-    transport.get_status().contains(accepted).then_some(agreed)
+fn negotiated(transport: &mut Transport) -> Option<u64> {
+    virtio::negotiate(transport, Feature::VERSION_1.bits() | MAC, Feature::RING_EVENT_IDX.bits())
 }
 
 /// The next buffer that the device is done with. `None` promises an interrupt for the one that comes next.
@@ -120,7 +109,7 @@ impl VirtioNet {
     pub fn open(function: &Function) -> Option<Self> {
         let interrupt = Interrupt::take()?;
         let mut transport = Transport::open(function, Some(&interrupt))?;
-        let Some(agreed) = negotiate(&mut transport) else {
+        let Some(agreed) = negotiated(&mut transport) else {
             log::error!("virtio network device {}: too old, or without an address", function.address());
             return None;
         };

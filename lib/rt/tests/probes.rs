@@ -3,6 +3,7 @@
 //! Skipped aloud where QEMU is not installed.
 
 mod probes {
+    mod loader;
     mod user;
     mod wakeups;
     use super::{Machine, Outcome, PANICKED, PATIENCE, QEMU, boot, boot_with, image};

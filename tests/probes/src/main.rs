@@ -7,6 +7,7 @@
 mod escape;
 mod faults;
 mod links;
+mod loader;
 mod network;
 mod nic;
 mod timers;
@@ -35,6 +36,8 @@ fn main(machine: rt::Machine) -> ! {
         Some("bounce") => wakeups::bounce(&machine),
         Some("link") => links::echo(machine),
         Some("idle") => rt::run(|_| rt::Step::IDLE),
+        Some("module") => loader::show(&machine),
+        Some("disk") => loader::disk(&machine),
         Some("user-calls") => user::calls(&machine),
         Some("user-faults") => user::faults(),
         Some("user-odd") => user::odd_states(),

@@ -244,10 +244,10 @@ pub(super) const OFFENDERS: [(&str, Program, &[u8]); 43] = [
     ("sets FS by itself", sets_fs_base, &[6]),
     ("sysenter", sysenters, &[6, 13]),
     ("sysret", sysrets, &[13]),
-    // QEMU takes what is returned to off the stack as ring 0 does, which SMAP forbids.
+    // QEMU reads these off the stack as ring 0 does, which SMAP forbids.
     ("returns to ring 0", returns_to_kernel, &[13, 14]),
-    ("jumps to ring 0", jumps_to_kernel, &[13]),
-    ("calls the task", calls_task, &[13]),
+    ("jumps to ring 0", jumps_to_kernel, &[13, 14]),
+    ("calls the task", calls_task, &[13, 14]),
     ("x87 exception", raises_float, &[16]),
     // QEMU raises none and goes on, to an invalid instruction.
     ("SSE exception", raises_vector, &[6, 19]),
