@@ -102,7 +102,7 @@ fn the_dependency_law_holds() {
 
 #[test]
 fn a_domains_library_does_not_use_the_runtime() {
-    for domain in ["netvm", "firewallvm"] {
+    for domain in ["netvm", "firewallvm", "torvm"] {
         let sources = rust_files(&root().join(domain).join("src"));
         assert!(!sources.is_empty());
         // `main.rs` and its modules under `image` are the bare-metal binary.

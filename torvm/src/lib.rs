@@ -22,6 +22,7 @@ pub mod control_plane;
 pub mod disk;
 pub mod errno;
 pub mod frames;
+pub mod life;
 pub mod memory;
 pub mod net;
 pub mod processor;

@@ -221,7 +221,7 @@ pub unsafe fn start(start_info: u64, layout: &'static ImageLayout, heap: &Heap, 
     log::debug!("heap {}, DMA arena {}", plan.heap, plan.arena);
     // SAFETY: the plan gives this range to devices alone, and it is mapped.
     unsafe { dma::provide(plan.arena) };
-    main(Machine::start(&handover))
+    main(Machine::start(&handover, plan.heap.len()))
 }
 
 #[cfg(test)]

@@ -20,11 +20,12 @@ pub struct Machine {
     link_device_taken: bool,
     state: Option<Range>,
     module: Option<&'static [u8]>,
+    heap_len: u64,
 }
 
 impl Machine {
     /// Starts the parts that every image needs.
-    pub(crate) fn start(handover: &Handover) -> Self {
+    pub(crate) fn start(handover: &Handover, heap_len: u64) -> Self {
         if !Lapic::start() {
             stop(format_args!("the processor has no local APIC"));
         }
@@ -57,6 +58,7 @@ impl Machine {
             link_device_taken: false,
             state: handover.state,
             module: handover.module(),
+            heap_len,
         }
     }
 
@@ -95,6 +97,12 @@ impl Machine {
     #[must_use]
     pub fn state(&mut self) -> Option<Region> {
         self.state.take().and_then(dma::state)
+    }
+
+    /// Bytes of the heap in all, used or not.
+    #[must_use]
+    pub fn heap_len(&self) -> u64 {
+        self.heap_len
     }
 
     /// What the loader gave beside the image (the initial RAM disk); `None` when it gave nothing.

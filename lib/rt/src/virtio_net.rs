@@ -82,7 +82,12 @@ impl Machine {
     /// Opens the first virtio network device; `None` when there is none that works.
     #[must_use]
     pub fn virtio_net(&self) -> Option<VirtioNet> {
-        self.pci().iter().filter(|f| virtio::is(f, virtio::TYPE_NETWORK)).find_map(VirtioNet::open)
+        self.virtio_nets().next()
+    }
+
+    /// Opens the virtio network devices that work, one after the other.
+    pub fn virtio_nets(&self) -> impl Iterator<Item = VirtioNet> {
+        self.pci().iter().filter(|f| virtio::is(f, virtio::TYPE_NETWORK)).filter_map(VirtioNet::open)
     }
 }
 
@@ -191,6 +196,11 @@ impl VirtioNet {
         out[..copied].copy_from_slice(&frame[..copied]);
         self.offer(buffer);
         Ok(Some(copied))
+    }
+
+    /// Whether a frame can be sent now; if not, the interrupt tells when it can.
+    pub fn has_room(&mut self) -> bool {
+        self.reclaim().is_ok() && !self.spare.is_empty()
     }
 
     /// Sends one frame made of `parts`.

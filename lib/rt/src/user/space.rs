@@ -169,6 +169,14 @@ impl Space {
         self.inner.write(at, data)
     }
 
+    /// Copies `data` to `at` whatever the program may do there: for loading it.
+    ///
+    /// # Errors
+    /// [`BadAddress`] when not all of it is mapped; then nothing was written.
+    pub fn load(&mut self, at: u64, data: &[u8]) -> Result<(), BadAddress> {
+        self.inner.load(at, data)
+    }
+
     /// Bytes that are left for pages and their tables.
     #[must_use]
     pub fn left(&self) -> u64 {
@@ -313,16 +321,25 @@ impl<T: Top> Tables<T> {
         Ok(())
     }
 
-    fn write(&mut self, mut at: u64, data: &[u8]) -> Result<(), BadAddress> {
+    fn write(&mut self, at: u64, data: &[u8]) -> Result<(), BadAddress> {
+        self.store(at, data, PRESENT | USER | WRITABLE)
+    }
+
+    fn load(&mut self, at: u64, data: &[u8]) -> Result<(), BadAddress> {
+        self.store(at, data, 0)
+    }
+
+    /// Writes to pages whose entries have all bits of `needed`.
+    fn store(&mut self, mut at: u64, data: &[u8], needed: u64) -> Result<(), BadAddress> {
         let end = at.checked_add(data.len() as u64).ok_or(BadAddress)?;
         let mut page = at & !(PAGE - 1);
         while page < end && !data.is_empty() {
-            self.frame_for(page, PRESENT | USER | WRITABLE)?;
+            self.frame_for(page, needed)?;
             page += PAGE;
         }
         let mut rest = data;
         while !rest.is_empty() {
-            let frame = self.frame_for(at, PRESENT | USER | WRITABLE)?;
+            let frame = self.frame_for(at, needed)?;
             let offset = address(at % PAGE);
             let (now, later) = rest.split_at(rest.len().min(address(PAGE) - offset));
             if !self.frames.write(frame, offset, now) {
@@ -360,7 +377,8 @@ impl<T: Top> Tables<T> {
 
     /// The frame behind `at`, when its page has all bits of `needed`.
     fn frame_for(&self, at: u64, needed: u64) -> Result<u64, BadAddress> {
-        let entry = self.entry(at).filter(|entry| entry & needed == needed).ok_or(BadAddress)?;
+        let entry =
+            self.entry(at).filter(|&entry| entry != 0 && entry & needed == needed).ok_or(BadAddress)?;
         Ok(entry & FRAME)
     }
 

@@ -64,6 +64,19 @@ fn addresses_are_checked_before_anything_is_written() {
 }
 
 #[test]
+fn loading_asks_for_a_page_alone() {
+    let mut space = space(64);
+    space.map(range(AT, 1), Access::Execute).unwrap();
+    space.map(range(AT + PAGE, 1), Access::None).unwrap();
+    space.load(AT + 4000, &[5; 200]).unwrap();
+    let mut out = [0; 96];
+    space.read(AT + 4000, &mut out).unwrap();
+    assert_eq!(out, [5; 96]);
+    assert_eq!(space.load(AT + 4000, &[5; 5000]), Err(BadAddress));
+    assert_eq!(space.load(0x10_0000, &[5]), Err(BadAddress));
+}
+
+#[test]
 fn access_follows_protect() {
     let mut space = space(64);
     let page = range(AT, 1);
