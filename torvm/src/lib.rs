@@ -17,6 +17,7 @@
 extern crate alloc;
 
 pub mod calls;
+pub mod command_line;
 pub mod configuration;
 pub mod control_plane;
 pub mod disk;
