@@ -107,14 +107,15 @@ impl<D: Doorbell> Dom0<D> {
         self.link.has_room(codec::MAX_LEN)
     }
 
-    /// Tells dom0; what finds no room is lost, and counted.
-    pub fn tell(&mut self, message: &FromDomain) {
+    /// Tells dom0; what finds no room is lost, and counted: `false`.
+    pub fn tell(&mut self, message: &FromDomain) -> bool {
         let mut buffer = [0; codec::MAX_LEN];
         let sent = codec::encode(message, &mut buffer)
             .is_ok_and(|bytes| self.link.send(&Meta::MESSAGE, &[bytes]).is_ok());
         if !sent {
             self.untold = self.untold.saturating_add(1);
         }
+        sent
     }
 
     /// Tells dom0 `counters` and this link's own.

@@ -1,137 +1,249 @@
-//! The program's life: started, watched, ended, started again after a while.
-//!
-//! A program that ends is started again, later and later while it keeps ending at once. One that computes for long
-//! without a call has lost its way and is ended.
+//! The program's life: started, watched, ended, started again after a while. Pure.
 
-/// First pause before a restart, in microseconds.
-const PAUSE_FIRST_US: u64 = 250_000;
+use crate::guest::Why;
+use control::message::Program;
+
+/// Pause before the first restart, in microseconds; it doubles each time.
+const FIRST_US: u64 = 1_000_000;
 /// Longest pause.
-const PAUSE_MAX_US: u64 = 30_000_000;
-/// A program that lived this long starts with the first pause again.
-const STEADY_US: u64 = 60_000_000;
-/// Time on the processor without a call after which a program counts as hung.
-const HUNG_US: u64 = 60_000_000;
+const LONGEST_US: u64 = 60_000_000;
+/// A program that was ready for so long has done well: the next pause is the first one again.
+const WELL_US: u64 = 60_000_000;
+/// A program that runs for so long without a call hangs.
+pub const HANG_US: u64 = 30_000_000;
 
-/// How a program is.
+/// What is to be done about the program now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// There is none; one is to be started at this time (microseconds).
-    Down {
-        /// When.
-        start_us: u64,
-    },
-    /// It runs since this time.
-    Up {
-        /// When it started.
-        since_us: u64,
-    },
+pub enum Due {
+    /// It is to be started.
+    Start,
+    /// It runs.
+    Run,
+    /// Nothing, until this time (microseconds) if there is one.
+    Nothing(Option<u64>),
 }
 
-/// The life of the one program.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Started at this time, when everything is there.
+    Down { at_us: u64 },
+    /// It runs.
+    Up { ready_since_us: Option<u64>, silent_us: u64 },
+}
+
+/// The program's life.
+#[derive(Debug)]
 pub struct Life {
     state: State,
     pause_us: u64,
-    computed_us: u64,
-    starts: u32,
+    /// How often it was started.
+    runs: u32,
+    /// The reason of the last refusal, so that the same one is told once.
+    refused: Option<Why>,
+    news: Option<Program>,
 }
 
 impl Default for Life {
     fn default() -> Self {
-        Self { state: State::Down { start_us: 0 }, pause_us: PAUSE_FIRST_US, computed_us: 0, starts: 0 }
+        Self { state: State::Down { at_us: 0 }, pause_us: FIRST_US, runs: 0, refused: None, news: None }
     }
 }
 
 impl Life {
-    /// How it is.
+    /// What is to be done. `lacks`: whether something that the program needs is not there yet.
     #[must_use]
-    pub fn state(&self) -> State {
-        self.state
+    pub fn due(&self, now_us: u64, lacks: Lacks) -> Due {
+        match (self.state, lacks) {
+            (State::Up { .. }, _) => Due::Run,
+            (State::Down { .. }, Lacks::Something) => Due::Nothing(None),
+            (State::Down { at_us }, Lacks::Nothing) if at_us > now_us => Due::Nothing(Some(at_us)),
+            (State::Down { .. }, Lacks::Nothing) => Due::Start,
+        }
+    }
+
+    /// Whether it runs.
+    #[must_use]
+    pub const fn is_up(&self) -> bool {
+        matches!(self.state, State::Up { .. })
     }
 
     /// How often it was started.
     #[must_use]
-    pub fn starts(&self) -> u32 {
-        self.starts
+    pub const fn runs(&self) -> u32 {
+        self.runs
     }
 
     /// It was started.
-    pub fn started(&mut self, now_us: u64) {
-        self.state = State::Up { since_us: now_us };
-        self.computed_us = 0;
-        self.starts = self.starts.saturating_add(1);
+    pub fn started(&mut self) {
+        self.runs = self.runs.saturating_add(1);
+        self.state = State::Up { ready_since_us: None, silent_us: 0 };
+        self.refused = None;
+        self.news = Some(Program::Started { run: self.runs });
     }
 
-    /// It made a call.
-    pub fn called(&mut self) {
-        self.computed_us = 0;
-    }
-
-    /// It was on the processor for `us` without making a call; `true` when that has gone on for too long.
-    pub fn computed(&mut self, us: u64) -> bool {
-        self.computed_us = self.computed_us.saturating_add(us);
-        self.computed_us > HUNG_US
-    }
-
-    /// It ended, or could not be started; returns when it is to be started again.
-    pub fn ended(&mut self, now_us: u64) -> u64 {
-        if let State::Up { since_us } = self.state
-            && now_us.saturating_sub(since_us) >= STEADY_US
-        {
-            self.pause_us = PAUSE_FIRST_US;
+    /// It could not be started; that is tried again.
+    pub fn refused(&mut self, now_us: u64, why: Why) {
+        self.state = State::Down { at_us: now_us.saturating_add(self.pause_us) };
+        self.lengthen();
+        if self.refused.as_ref() != Some(&why) {
+            self.news = Some(Program::Refused { why: why.clone() });
+            self.refused = Some(why);
         }
-        let start_us = now_us.saturating_add(self.pause_us);
-        self.pause_us = (self.pause_us * 2).min(PAUSE_MAX_US);
-        self.state = State::Down { start_us };
-        start_us
     }
 
-    /// It was ended on purpose: it is to be started at once.
-    pub fn replaced(&mut self, now_us: u64) {
-        self.state = State::Down { start_us: now_us };
+    /// It ended by itself or was ended for what it did; it is started again after a pause.
+    pub fn ended(&mut self, now_us: u64, how: Why) {
+        if let State::Up { ready_since_us: Some(since), .. } = self.state
+            && now_us.saturating_sub(since) >= WELL_US
+        {
+            self.pause_us = FIRST_US;
+        }
+        self.state = State::Down { at_us: now_us.saturating_add(self.pause_us) };
+        self.lengthen();
+        self.news = Some(Program::Ended { run: self.runs, how });
     }
+
+    /// Somebody wants it started again, at once.
+    pub fn begin_anew(&mut self, how: Why) {
+        if self.is_up() {
+            self.news = Some(Program::Ended { run: self.runs, how });
+        }
+        *self = Self { runs: self.runs, news: self.news.take(), ..Self::default() };
+    }
+
+    /// It said whether it is ready.
+    pub fn heard(&mut self, now_us: u64, ready: bool) {
+        if let State::Up { ready_since_us, .. } = &mut self.state {
+            *ready_since_us = ready.then(|| ready_since_us.unwrap_or(now_us));
+        }
+    }
+
+    /// It ran for so long and then made a call.
+    pub fn called(&mut self) {
+        if let State::Up { silent_us, .. } = &mut self.state {
+            *silent_us = 0;
+        }
+    }
+
+    /// It ran for so long and made no call; `true` when it hangs.
+    #[must_use]
+    pub fn ran(&mut self, us: u64) -> bool {
+        let State::Up { silent_us, .. } = &mut self.state else { return false };
+        *silent_us = silent_us.saturating_add(us);
+        *silent_us >= HANG_US
+    }
+
+    /// What dom0 has not been told yet.
+    pub fn news(&mut self) -> Option<Program> {
+        self.news.take()
+    }
+
+    /// dom0 could not be told; or it is somebody who was told nothing before.
+    pub fn tell_again(&mut self, unheard: Option<Program>) {
+        let now = || match (self.state, &self.refused) {
+            (State::Up { .. }, _) => Some(Program::Started { run: self.runs }),
+            (State::Down { .. }, Some(why)) => Some(Program::Refused { why: why.clone() }),
+            (State::Down { .. }, None) => None,
+        };
+        self.news = unheard.or_else(now);
+    }
+
+    fn lengthen(&mut self) {
+        self.pause_us = (self.pause_us * 2).min(LONGEST_US);
+    }
+}
+
+/// Whether everything that the program needs is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lacks {
+    /// It is.
+    Nothing,
+    /// It is not.
+    Something,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn pauses_grow_and_a_steady_life_resets_them() {
-        let mut life = Life::default();
-        assert_eq!(life.state(), State::Down { start_us: 0 });
-        let mut now = 0;
-        let mut pauses = [0; 10];
-        for pause in &mut pauses {
-            life.started(now);
-            now += 1_000;
-            *pause = life.ended(now) - now;
-            now += *pause;
-        }
-        assert_eq!(pauses[..3], [250_000, 500_000, 1_000_000]);
-        assert_eq!(pauses[9], PAUSE_MAX_US);
-        life.started(now);
-        now += STEADY_US;
-        assert_eq!(life.ended(now) - now, PAUSE_FIRST_US);
-        assert_eq!(life.starts(), 11);
+    const S: u64 = 1_000_000;
+
+    fn why(text: &str) -> Why {
+        text.try_into().unwrap()
+    }
+
+    /// Pauses between an end and the next start, in seconds.
+    fn pause(life: &mut Life, now: u64) -> u64 {
+        life.ended(now, why("exit 1"));
+        let Due::Nothing(Some(at)) = life.due(now, Lacks::Nothing) else { panic!("no pause") };
+        assert_eq!(life.due(at, Lacks::Nothing), Due::Start);
+        life.started();
+        (at - now) / S
     }
 
     #[test]
-    fn only_computing_without_a_call_is_hung() {
+    fn pauses_double_up_to_a_minute() {
         let mut life = Life::default();
-        life.started(0);
-        for _ in 0..10 {
-            assert!(!life.computed(HUNG_US));
-            life.called();
-        }
-        assert!(!life.computed(HUNG_US) && life.computed(1));
+        assert_eq!(life.due(0, Lacks::Something), Due::Nothing(None));
+        assert_eq!(life.due(0, Lacks::Nothing), Due::Start);
+        life.started();
+        let pauses: [u64; 8] = core::array::from_fn(|_| pause(&mut life, 5 * S));
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(life.runs(), 9);
     }
 
     #[test]
-    fn what_was_replaced_starts_at_once() {
+    fn a_program_that_did_well_is_started_soon() {
         let mut life = Life::default();
-        life.started(5);
-        life.replaced(9);
-        assert_eq!(life.state(), State::Down { start_us: 9 });
+        life.started();
+        let _ = (pause(&mut life, S), pause(&mut life, S));
+        life.heard(10 * S, true);
+        life.heard(60 * S, true);
+        assert_eq!(pause(&mut life, 69 * S), 4, "59 seconds are not long enough");
+        life.heard(70 * S, true);
+        life.heard(100 * S, false);
+        life.heard(101 * S, true);
+        assert_eq!(pause(&mut life, 140 * S), 8, "it was not ready all the time");
+        life.heard(200 * S, true);
+        assert_eq!(pause(&mut life, 260 * S), 1);
+    }
+
+    #[test]
+    fn who_asks_for_a_restart_does_not_wait() {
+        let mut life = Life::default();
+        life.started();
+        let _ = (pause(&mut life, S), pause(&mut life, S));
+        life.begin_anew(why("new configuration"));
+        assert_eq!(life.news(), Some(Program::Ended { run: 3, how: why("new configuration") }));
+        assert_eq!(life.due(S, Lacks::Nothing), Due::Start);
+        life.started();
+        assert_eq!(pause(&mut life, 2 * S), 1);
+        life.ended(0, why("x"));
+        let _ = life.news();
+        life.begin_anew(why("y"));
+        assert_eq!(life.news(), None, "nothing ran");
+    }
+
+    #[test]
+    fn the_same_refusal_is_told_once() {
+        let mut life = Life::default();
+        life.refused(0, why("no memory"));
+        assert_eq!(life.news(), Some(Program::Refused { why: why("no memory") }));
+        assert_eq!(life.due(0, Lacks::Nothing), Due::Nothing(Some(S)));
+        life.refused(S, why("no memory"));
+        assert_eq!(life.news(), None);
+        life.tell_again(None);
+        assert_eq!(life.news(), Some(Program::Refused { why: why("no memory") }));
+    }
+
+    #[test]
+    fn only_running_without_calls_counts_as_hanging() {
+        let mut life = Life::default();
+        assert!(!life.ran(HANG_US));
+        life.started();
+        assert!(!life.ran(HANG_US - 1));
+        life.called();
+        assert!(!life.ran(HANG_US - 1));
+        assert!(life.ran(1));
     }
 }

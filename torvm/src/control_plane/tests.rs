@@ -73,6 +73,8 @@ fn what_cannot_be_read_or_told_is_counted() {
         .collect();
     assert_eq!(counters.len(), 72);
     assert!(counters.iter().any(|(name, value)| name == "control malformed" && *value == 3));
-    (0..10_000).for_each(|nonce| dom0.tell(&FromDomain::Pong { nonce }));
+    (0..10_000).for_each(|nonce| {
+        dom0.tell(&FromDomain::Pong { nonce });
+    });
     assert!(dom0.untold > 0 && !dom0.has_room());
 }
