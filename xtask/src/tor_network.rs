@@ -13,10 +13,12 @@ use crate::{host, machine};
 use anyhow::{Context, Result, bail};
 use description::Description;
 pub(crate) use inside::{InsideArgs, run as inside};
+use nodes::{Network, Node};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Programs that it takes, each with its Debian package.
 const PROGRAMS: &[(&str, &str)] = &[
@@ -30,6 +32,10 @@ const PROGRAMS: &[(&str, &str)] = &[
 
 /// Tells programs in the namespace where the network's files are.
 pub(crate) const VARIABLE: &str = "BULKHEAD_TOR_NETWORK";
+
+/// Seconds from the start of authorities and relays to their first consensus, attempt by attempt: they must have
+/// published themselves four seconds before it, when authorities vote, or are missing for minutes.
+const PUBLICATION: [u64; 3] = [12, 25, 60];
 
 /// Options of the private Tor network.
 #[derive(clap::Args)]
@@ -109,12 +115,14 @@ impl TorNetwork {
         let mut outside = inside::serving(&namespace, &directory)?;
         outside.stderr(File::create(directory.join("outside.log"))?);
         let outside = start_ready(outside, "the web server outside")?;
-        let mut started = Vec::new();
-        for node in &plan.nodes {
-            let torrc = nodes::configuration(node, &identities, &directory)?;
-            started.push(start_tor(&namespace, &torrc)?);
+        let network = nodes::Network { identities: &identities, directory: &directory, first: 0 };
+        let (relays, clients) = plan.nodes.split_at(plan.relays());
+        let mut started = start_relays(&namespace, &network, relays, &task)?;
+        let start = |node| start_tor(&namespace, &nodes::configuration(&network, node)?);
+        for node in clients {
+            started.push(start(node)?);
         }
-        ready::wait(&namespace, &directory, &task, &mut started)?;
+        ready::pages(&namespace, &directory, &task, &mut started)?;
         Description::new(&plan, &identities, &directory)?.write(&directory)?;
         task.done();
         Ok(Self { _nodes: started, _outside: outside, _temporary: temporary, directory, namespace })
@@ -145,6 +153,32 @@ fn directory(state: Option<&Path>) -> Result<(PathBuf, Option<tempfile::TempDir>
         bail!("{} is not empty: a network starts with keys of its own", state.display());
     }
     Ok((state.canonicalize()?, None))
+}
+
+/// Starts authorities and relays, and waits for the first consensus of all; gives them more time for it when this
+/// machine turns out to be busy.
+fn start_relays(
+    names: &Namespace,
+    network: &Network<'_>,
+    relays: &[Node],
+    task: &Task,
+) -> Result<Vec<Ending>> {
+    let mut attempts = PUBLICATION.iter().peekable();
+    while let Some(seconds) = attempts.next() {
+        task.detail("first consensus");
+        let first = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() + seconds;
+        let network = Network { first, ..*network };
+        network.prepare()?;
+        let start = |node| start_tor(names, &nodes::configuration(&network, node)?);
+        let mut started = relays.iter().map(start).collect::<Result<Vec<_>>>()?;
+        match ready::consensus(&network, &mut started, relays) {
+            Err(error) if attempts.peek().is_some() => progress::note(&format!("once more: {error:#}")),
+            done => return done.map(|()| started),
+        }
+        drop(started);
+        relays.iter().try_for_each(|node| network.forget(node))?;
+    }
+    bail!("no attempt")
 }
 
 fn start_tor(namespace: &Namespace, torrc: &Path) -> Result<Ending> {

@@ -125,7 +125,7 @@ impl Description {
         for v3 in authorities().filter_map(|relay| relay.v3ident.as_ref()) {
             let _ = writeln!(text, "  \"{v3}\",");
         }
-        // C tor's period of onion services is 24 intervals of voting; arti takes this parameter, in minutes.
+        // C tor's period of onion services is 24 intervals of voting in such a network; arti takes this parameter, in minutes.
         let _ =
             write!(text, "]\n\n[arti.override_net_params]\nhsdir_interval = {}\n", 24 * VOTING_INTERVAL / 60);
         text

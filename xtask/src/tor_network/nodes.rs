@@ -22,6 +22,9 @@ pub(super) const CLIENT_TRANSPARENT: u16 = 19040;
 /// Where it takes questions for names, on any address.
 pub(super) const CLIENT_DNS: u16 = 19053;
 
+/// Where the onion service says what it does about descriptors.
+pub(super) const ONION_LOG: &str = "onion.log";
+
 /// What a node does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -87,6 +90,11 @@ impl Plan {
             or_port: 9000 + u16::from(second),
         });
         Self { nodes: nodes.collect() }
+    }
+
+    /// Number of nodes that are relays: the first.
+    pub(super) fn relays(&self) -> usize {
+        self.nodes.iter().filter(|node| node.is_relay()).count()
     }
 
     /// Lines of shell that give the namespace the addresses.
@@ -181,20 +189,65 @@ fn certificate(node: &Node, keys: &Path) -> Result<String> {
     found.map(str::to_owned).with_context(|| format!("no fingerprint in {}", path.display()))
 }
 
+/// What configurations have in common.
+pub(super) struct Network<'n> {
+    /// Keys of all relays.
+    pub(super) identities: &'n Identities,
+    /// The network's files.
+    pub(super) directory: &'n Path,
+    /// Time of the first consensus, in seconds since 1970. Intervals are counted from it, so that the first is a whole
+    /// one: the periods of onion services are a multiple of what the consensus at hand shows as interval.
+    pub(super) first: u64,
+}
+
+/// How exits find the name server.
+const RESOLVER: &str = "resolv.conf";
+/// What authorities believe to have measured.
+const BANDWIDTHS: &str = "bandwidths";
+
+impl Network<'_> {
+    /// Writes files that configurations name. Without measurements relays would be weighed by what they have seen of
+    /// themselves: one that saw a few bytes before the first vote would be in every circuit.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub(super) fn prepare(&self) -> Result<()> {
+        fs::write(self.directory.join(RESOLVER), "nameserver 127.0.0.1\n")?;
+        let lines =
+            self.identities.list.iter().map(|identity| format!("node_id=${} bw=10000\n", identity.rsa));
+        fs::write(self.directory.join(BANDWIDTHS), format!("{}\n{}", self.first, lines.collect::<String>()))?;
+        Ok(())
+    }
+
+    /// Removes what an attempt to start has left of a node, but for its keys.
+    ///
+    /// # Errors
+    /// When a file cannot be removed.
+    pub(super) fn forget(&self, node: &Node) -> Result<()> {
+        for entry in fs::read_dir(self.directory.join(&node.name))? {
+            let path = entry?.path();
+            if !path.ends_with("keys") && !path.is_dir() {
+                fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Writes a node's configuration and returns its path.
 ///
 /// # Errors
 /// When the file cannot be written.
-pub(super) fn configuration(node: &Node, identities: &Identities, directory: &Path) -> Result<PathBuf> {
+pub(super) fn configuration(network: &Network<'_>, node: &Node) -> Result<PathBuf> {
+    let directory = network.directory;
     let own = directory.join(&node.name);
     fs::create_dir_all(&own)?;
-    let resolver = directory.join("resolv.conf");
-    fs::write(&resolver, "nameserver 127.0.0.1\n")?;
+    let resolver = directory.join(RESOLVER);
     let mut text = format!(
         "DataDirectory {data}\nNickname {name}\nLog notice file {data}/notice.log\n{COMMON}{authorities}",
         data = own.display(),
         name = node.name,
-        authorities = identities.authorities,
+        authorities = network.identities.authorities,
     );
     if node.is_relay() {
         let _ = write!(
@@ -205,26 +258,33 @@ pub(super) fn configuration(node: &Node, identities: &Identities, directory: &Pa
             resolver = resolver.display(),
         );
     }
-    text.push_str(&particular(node, &own));
+    text.push_str(&particular(node, &own, network));
     let path = own.join("torrc");
     fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path)
 }
 
 /// What only nodes of this kind have in their configuration.
-fn particular(node: &Node, own: &Path) -> String {
+fn particular(node: &Node, own: &Path, network: &Network<'_>) -> String {
     match node.kind {
         Kind::Authority => {
+            let (dir, offset) = (node.dir_address(), network.first % u64::from(VOTING_INTERVAL));
+            let bandwidths = network.directory.join(BANDWIDTHS);
             format!(
-                "DirPort {}\nV3AuthVotingInterval {VOTING_INTERVAL}\n{AUTHORITY}{NO_EXIT}",
-                node.dir_address()
+                "DirPort {dir}\nV3BandwidthsFile {bandwidths}\nTestingV3AuthInitialVotingInterval {VOTING_INTERVAL}\n\
+                 V3AuthVotingInterval {VOTING_INTERVAL}\nTestingV3AuthVotingStartOffset {offset}\n\
+                 {AUTHORITY}{NO_EXIT}",
+                bandwidths = bandwidths.display(),
             )
         }
         Kind::Relay => NO_EXIT.to_owned(),
         Kind::Exit => EXIT.to_owned(),
         Kind::Bridge => format!("BridgeRelay 1\nPublishServerDescriptor 0\n{NO_EXIT}"),
         Kind::Onion => {
-            let mut text = format!("SocksPort 0\nHiddenServiceDir {}/service\n", own.display());
+            let mut text = format!(
+                "SocksPort 0\nHiddenServiceDir {own}/service\nLog [rend]info file {own}/{ONION_LOG}\n",
+                own = own.display()
+            );
             for port in ONION_PORTS {
                 let _ = writeln!(text, "HiddenServicePort {port} 127.0.0.1:{ONION_PORT}");
             }
@@ -237,12 +297,14 @@ fn particular(node: &Node, own: &Path) -> String {
     }
 }
 
-const COMMON: &str = "TestingTorNetwork 1
-SafeLogging 0
+const COMMON: &str = "SafeLogging 0
 ShutdownWaitLength 0
 RunAsDaemon 0
 ControlPort 0
 PathsNeededToBuildCircuits 0.67
+GeoIPFile /dev/null
+GeoIPv6File /dev/null
+TestingTorNetwork 1
 TestingDirAuthVoteExit *
 TestingDirAuthVoteHSDir *
 TestingDirAuthVoteGuard *
@@ -260,11 +322,10 @@ ContactInfo nobody@relays.test
 
 const AUTHORITY: &str = "AuthoritativeDirectory 1
 V3AuthoritativeDirectory 1
-TestingV3AuthInitialVotingInterval 20
-TestingV3AuthInitialVoteDelay 4
-TestingV3AuthInitialDistDelay 4
-V3AuthVoteDelay 4
-V3AuthDistDelay 4
+TestingV3AuthInitialVoteDelay 2
+TestingV3AuthInitialDistDelay 2
+V3AuthVoteDelay 2
+V3AuthDistDelay 2
 MinUptimeHidServDirectoryV2 0
 ";
 
@@ -276,3 +337,18 @@ ExitPolicyRejectPrivate 0
 ExitPolicy accept *:*
 ExitPolicy accept6 *:*
 ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_relays_share_a_network_of_16_bits() {
+        let plan = Plan::new(&Options { state: None, relays: 32, exits: 16 });
+        let mut networks: Vec<_> =
+            plan.nodes.iter().map(|node| node.address.octets()[..2].to_vec()).collect();
+        networks.dedup();
+        assert_eq!(networks.len(), plan.nodes.len());
+        assert!(plan.nodes.iter().all(|node| (64..128).contains(&node.address.octets()[1])));
+    }
+}
