@@ -41,6 +41,8 @@ struct Fake {
     accused: bool,
     rules: Rules,
     tor: Tor,
+    /// Answers nobody any more.
+    deaf: bool,
 }
 
 /// A torvm's program, as far as it is played.
@@ -112,6 +114,7 @@ fn main() {
         accused: false,
         rules: Rules::default(),
         tor: Tor::default(),
+        deaf: false,
     };
     fake.print(&format!("pid {}", std::process::id()));
     fake.event(&Event::Running);
@@ -157,6 +160,10 @@ impl Fake {
                     "panic" => self.end(Ended::Panicked),
                     "reboot" => self.end(Ended::Rebooted),
                     "decide" => self.decide(),
+                    "deaf" => {
+                        self.deaf = true;
+                        self.print("deaf now");
+                    }
                     "refuse-rules" | "ignore-rules" | "take-rules" => {
                         self.rules.mood.clone_from(&typed);
                         self.print(&format!("mood {typed}"));
@@ -349,7 +356,7 @@ impl Fake {
     }
 
     fn pong(&mut self, nonce: u64) {
-        if !self.script.says("no-pong") {
+        if !self.script.says("no-pong") && !self.deaf {
             self.say(&FromDomain::Pong { nonce });
         }
     }

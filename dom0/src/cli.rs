@@ -124,6 +124,14 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Put another domain above an AppVM while it runs; what it has open is cut first
+    Route {
+        /// The AppVM
+        domain: Name,
+        /// The firewallvm or torvm, or `none` to take it offline
+        #[arg(long, value_name = "NETVM")]
+        via: Via,
+    },
     /// Show and change a domain's firewall rules
     #[command(subcommand)]
     Rules(rules::Rules),
@@ -143,6 +151,18 @@ enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+}
+
+/// What is to be above an AppVM.
+#[derive(Clone, Debug)]
+struct Via(Option<Name>);
+
+impl std::str::FromStr for Via {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" { Ok(Self(None)) } else { text.parse().map(|name| Self(Some(name))) }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -223,6 +243,7 @@ fn act(typed: Typed) -> anyhow::Result<ExitCode> {
             (Outcome::Counters(counters), _) => show::counters(&counters, show::form(json))?,
             _ => return Err(ask::nonsense()),
         },
+        Command::Route { domain, via } => ask(Request::Route { domain, via: via.0 }).map(drop)?,
         Command::Rules(command) => return rules::act(&place, command),
         Command::Nic(command) => nic(&place, command)?,
         Command::Check { plan } => check_files(&place, plan.then_some(&ShowPlan))?,

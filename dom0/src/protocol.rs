@@ -70,6 +70,13 @@ pub enum Request {
         /// The AppVM.
         domain: Name,
     },
+    /// Puts another domain above an AppVM, or none.
+    Route {
+        /// The AppVM.
+        domain: Name,
+        /// The firewallvm or torvm.
+        via: Option<Name>,
+    },
     /// Gives a network card to a domain.
     NicAssign {
         /// The card.

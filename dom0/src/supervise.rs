@@ -10,6 +10,7 @@ mod budget;
 mod control;
 mod jobs;
 mod requests;
+mod route;
 mod rules;
 mod runtime;
 mod status;
@@ -205,6 +206,8 @@ impl Supervisor {
             )
         })?;
         runtime.vmm = Some(vmm);
+        runtime.has_vif = !machine.vifs.is_empty();
+        runtime.fences.clear();
         runtime.state = State::Starting;
         runtime.started = Some(Instant::now());
         runtime.was_ready = false;
@@ -269,6 +272,7 @@ impl Supervisor {
         let Some(runtime) = self.runtimes.get_mut(name) else { return };
         (runtime.vmm, runtime.control, runtime.hello, runtime.uplink) = (None, None, None, None);
         runtime.farewell = None;
+        runtime.fences.clear();
         let faulted = runtime.reason.take_if(|_| runtime.state == State::Condemned);
         let why = faulted.unwrap_or_else(|| why.to_owned());
         let replace = kind.is_some_and(Kind::is_driver) || ended == Some(&Ended::Rebooted);

@@ -1,6 +1,6 @@
-//! Changes one field of a domain file and leaves the rest, comments included, as the user wrote it.
+//! Changes a field of a domain file and leaves the rest, comments included, as the user wrote it.
 
-use crate::name::Bdf;
+use crate::name::{Bdf, Name};
 use crate::problem::Problem;
 use std::io::Write;
 use std::path::Path;
@@ -30,11 +30,64 @@ pub enum Reset {
 /// # Errors
 /// When the file cannot be read, understood or written; it is unchanged then.
 pub fn devices(file: &Path, change: Change) -> Result<(), Problem> {
+    edit(file, |text| changed(text, change))
+}
+
+/// Changes `netvm` in the file, or takes it out; written as by [`devices`].
+///
+/// # Errors
+/// As [`devices`].
+pub fn netvm(file: &Path, upstream: Option<&Name>) -> Result<(), Problem> {
+    edit(file, |text| rerouted(text, upstream))
+}
+
+fn rerouted(text: &str, upstream: Option<&Name>) -> Result<String, String> {
+    let mut document: DocumentMut = text.parse().map_err(|e: toml_edit::TomlError| e.message().to_owned())?;
+    let Some(upstream) = upstream else { return Ok(without(text, document)) };
+    match document.get_mut("netvm").and_then(Item::as_value_mut) {
+        Some(value) => {
+            // Spaces and the comment behind it stay.
+            let decor = value.decor().clone();
+            *value = Value::from(upstream.as_str());
+            *value.decor_mut() = decor;
+        }
+        None => drop(document.insert("netvm", toml_edit::value(upstream.as_str()))),
+    }
+    Ok(document.to_string())
+}
+
+/// The text without `netvm`; comments above it and behind it stay where the line is an ordinary one.
+fn without(text: &str, mut document: DocumentMut) -> String {
+    let mut wanted = document.clone();
+    wanted.remove("netvm");
+    let is_it =
+        |line: &str| line.split_once('=').is_some_and(|(key, _)| key.trim().trim_matches('"') == "netvm");
+    let mut left = String::new();
+    for line in text.split_inclusive('\n') {
+        match line.split_once('#') {
+            _ if !is_it(line) => left.push_str(line),
+            Some((_, comment)) => left.extend(["#", comment]),
+            None => {}
+        }
+    }
+    let same = |left: &DocumentMut| {
+        let plain = |d: &DocumentMut| toml::from_str::<toml::Table>(&d.to_string()).ok();
+        plain(left).is_some() && plain(left) == plain(&wanted)
+    };
+    if left.parse().is_ok_and(|left| same(&left)) {
+        return left;
+    }
+    document.remove("netvm");
+    document.to_string()
+}
+
+/// Replaces a file by what `change` makes of its text.
+fn edit(file: &Path, change: impl FnOnce(&str) -> Result<String, String>) -> Result<(), Problem> {
     let fail = |why: String| {
         Problem::new(file.display().to_string(), why, "edit the file by hand, or make its directory writable")
     };
     let text = std::fs::read_to_string(file).map_err(|e| fail(format!("cannot be read: {e}")))?;
-    let changed = changed(&text, change).map_err(fail)?;
+    let changed = change(&text).map_err(fail)?;
     replace(file, &changed).map_err(|e| fail(format!("cannot be written: {e}")))
 }
 
@@ -88,6 +141,34 @@ mod tests {
         devices(&file, Change::Add(bdf, Reset::AsItIs)).unwrap();
         let domain = crate::domain::file::read(&file).unwrap();
         assert_eq!(domain.devices[0].value, bdf);
+    }
+
+    #[test]
+    fn netvm_changes_and_comments_stay() {
+        let text = "# mine\nkind = \"appvm\"\n# by Tor\nnetvm = \"tor\" # not fw\nmemory = 64\n\n[[disks]]\nimage = \"/x\"\n";
+        let fw: Name = "fw".parse().unwrap();
+        let changed = rerouted(text, Some(&fw)).unwrap();
+        assert_eq!(changed, text.replace("\"tor\"", "\"fw\""));
+        let without = rerouted(text, None).unwrap();
+        assert_eq!(without, text.replace("netvm = \"tor\" # not fw", "# not fw"));
+        let again = rerouted(&without, Some(&fw)).unwrap();
+        let table: toml::Table = toml::from_str(&again).unwrap();
+        assert_eq!((table["netvm"].as_str(), table["memory"].as_integer()), (Some("fw"), Some(64)));
+        assert!(again.contains("# by Tor\n# not fw\n"), "{again}");
+        assert_eq!(rerouted("kind = \"appvm\"\n", None).unwrap(), "kind = \"appvm\"\n");
+    }
+
+    #[test]
+    fn netvm_written_oddly_goes_all_the_same() {
+        for odd in [
+            "'netvm' = \"a#b\"\nkind = 1\n",
+            "netvm = \"\"\"a\n\"\"\"\nkind = 1\n",
+            "x = \"\"\"\nnetvm = 1\n\"\"\"\nnetvm = \"a\"\nkind = 1\n",
+        ] {
+            let left: toml::Table = toml::from_str(&rerouted(odd, None).unwrap()).unwrap();
+            assert!(!left.contains_key("netvm") && left.contains_key("kind"), "{odd}");
+        }
+        assert!(rerouted("netvm = [", None).is_err());
     }
 
     #[test]

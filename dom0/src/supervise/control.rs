@@ -2,6 +2,7 @@
 
 use super::Supervisor;
 use super::rules::Page;
+use super::runtime::Fence;
 use crate::control_link::Report;
 use crate::domain::Kind;
 use crate::name::Name;
@@ -66,6 +67,9 @@ impl Supervisor {
             FromDomain::Program(program) => self.tor_program(name, program),
             FromDomain::Gateway(report) => self.tor_report(name, report),
             FromDomain::Pong { nonce } if nonce == runtime.run => {}
+            FromDomain::Pong { nonce } if runtime.fences.contains_key(&nonce) => {
+                runtime.fences.insert(nonce, Fence::Passed);
+            }
             FromDomain::Pong { .. } => self.fault(name, "it answered a ping that was not sent"),
             FromDomain::PeerFault { port, what } => {
                 tracing::warn!(%name, port, what = clean(&what), "accuses the peer on a port");

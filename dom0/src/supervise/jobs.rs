@@ -1,5 +1,6 @@
 //! Requests that take time: starting, stopping, collecting counters. Looked at whenever something has happened.
 
+use super::route::Route;
 use super::runtime::{Readiness, State};
 use super::wiring::Purpose;
 use super::{Reply, Supervisor, rules, unknown};
@@ -21,6 +22,7 @@ pub(super) enum Job {
     Up(Up),
     Down(Down),
     Counters(Counters),
+    Route(Route),
     Rules(rules::Install),
     RuleCounters(rules::Count),
 }
@@ -205,6 +207,7 @@ impl Supervisor {
                 Job::Up(job) => self.advance_up(job, now).map(Job::Up),
                 Job::Down(job) => self.advance_down(job).map(Job::Down),
                 Job::Counters(job) => advance_counters(job, now).map(Job::Counters),
+                Job::Route(job) => self.advance_route(job, now).map(Job::Route),
                 Job::Rules(job) => self.advance_install(job, now).map(Job::Rules),
                 Job::RuleCounters(job) => rules::advance_count(job, now).map(Job::RuleCounters),
             });

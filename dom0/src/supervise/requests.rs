@@ -40,6 +40,7 @@ impl Supervisor {
             }
             Request::RulesCounters { domain } => self.rule_counters(&domain, reply),
             Request::RulesLog { domain } => self.rules_log(&domain, reply),
+            Request::Route { domain, via } => self.route(&domain, via, reply),
             Request::NicAssign { bdf, domain, accept } => self.nic_assign(bdf, &domain, accept, reply),
             Request::NicUnassign { bdf } => self.nic_unassign(bdf, reply),
         };

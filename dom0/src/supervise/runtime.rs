@@ -6,6 +6,7 @@ use crate::protocol::Phase;
 use crate::vmm::Vmm;
 use control::message::Uplink;
 use rustix::fd::OwnedFd;
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 /// One domain's process and history.
@@ -28,6 +29,10 @@ pub(super) struct Runtime {
     pub(super) budget: Budget,
     /// Why it last ended by itself.
     pub(super) reason: Option<String>,
+    /// Whether its process has an interface that can be linked.
+    pub(super) has_vif: bool,
+    /// Pings that show that everything said before was heard: number, and whether it was answered.
+    pub(super) fences: BTreeMap<u64, Fence>,
     /// The stream over which an AppVM's agent was asked to power off; open until it has.
     pub(super) farewell: Option<OwnedFd>,
     /// What it said of itself (driver domains).
@@ -38,6 +43,15 @@ pub(super) struct Runtime {
     pub(super) heard: Option<Instant>,
     /// When it was last asked for one.
     pub(super) asked: Option<Instant>,
+}
+
+/// A ping that shows that everything said before it was heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fence {
+    /// On its way.
+    Sent,
+    /// Answered.
+    Passed,
 }
 
 /// What a domain is doing.

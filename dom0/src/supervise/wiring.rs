@@ -72,6 +72,8 @@ pub(super) enum Step {
 pub(super) enum Purpose {
     /// For a link.
     Link { link: Link, epoch: u64, side: Side, step: Step },
+    /// A domain is cut off from what was above it; it is not linked elsewhere before.
+    Cut { client: Name },
     /// A user wants this stream, once the guest has accepted its other end.
     Stream { reply: Reply, stream: OwnedFd },
     /// A user wants the counters.
@@ -156,7 +158,10 @@ impl Supervisor {
             (Purpose::Stream { reply, .. }, Err(e)) => refuse_stream(&reply, name, &e),
             (Purpose::Counters, Ok(counters)) => self.counters_from_vmm(name, &counters),
             (Purpose::Counters, Err(_)) => self.counters_from_vmm(name, &[]),
-            (Purpose::Note, Ok(_)) => {}
+            (Purpose::Note | Purpose::Cut { .. }, Ok(_)) => {}
+            (Purpose::Cut { client }, Err(e)) => {
+                self.fault(name, &format!("its VMM did not let go of a link of {client}: {e}"));
+            }
             (Purpose::Note, Err(e)) => tracing::info!(%name, "request refused: {e}"),
         }
     }
@@ -170,12 +175,28 @@ impl Supervisor {
         }
     }
 
-    /// Takes over the links of a new plan; those that exist go on.
+    /// Whether a domain's VMM or the one above has yet to let go of a link of this client.
+    pub(super) fn is_being_cut(&self, name: &Name) -> bool {
+        let about = |p: &Pending| matches!(&p.purpose, Purpose::Cut { client } if client == name);
+        self.pending.values().any(about)
+    }
+
+    /// Takes over the links of a new plan; those that exist go on, those that it does not have are taken away.
     pub(super) fn rewire(&mut self) {
         let mut old = std::mem::take(&mut self.wires);
         for link in &self.plan.links {
             let kept = old.iter().position(|w| w.link == *link).map(|i| old.swap_remove(i));
             self.wires.push(kept.unwrap_or_else(|| Wire::new(link.clone())));
+        }
+        for wire in old.into_iter().filter(Wire::is_begun) {
+            let Party::Domain(client, _) = &wire.link.lower else { continue };
+            tracing::info!(link = %wire.link, "link cut");
+            for (name, end) in
+                [Side::Upper, Side::Lower].into_iter().filter_map(|s| domain_end(&wire.link, s))
+            {
+                let purpose = Purpose::Cut { client: client.clone() };
+                self.ask(&name, What::DetachLink { end }, &[], purpose);
+            }
         }
     }
 
@@ -297,10 +318,18 @@ impl Supervisor {
         let report = move |report| outbox.send(Input::Control { name: of.clone(), epoch, report }).is_ok();
         let control = ControlLink::start(end, bell, report)?;
         if let Some(runtime) = self.runtimes.get_mut(name) {
+            // What was said over the link before may not have been heard.
+            runtime.fences.clear();
             runtime.control = Some(control);
         }
         self.greet(name);
         Ok(())
+    }
+
+    /// Whether the link that leads upwards from `name` is up.
+    pub(super) fn is_linked(&self, name: &Name) -> bool {
+        let above = |w: &&Wire| w.is(name, Side::Lower) && w.link.upper != Party::Dom0;
+        self.wires.iter().find(above).is_some_and(Wire::is_up)
     }
 
     /// Takes every link of a dead domain away from its peers.

@@ -2,7 +2,7 @@
 
 use crate::machine::Machine;
 use crate::{down, up};
-use dom0::protocol::{Agreement, Phase, Users};
+use dom0::protocol::{Agreement, Phase, Request, Users};
 use std::os::unix::fs::PermissionsExt;
 
 #[test]
@@ -97,4 +97,88 @@ fn what_a_torvm_may_not_say_ends_it() {
     machine.behaves("fw", "gateway-words");
     let problem = machine.ask(up(&["fw"])).unwrap_err();
     assert!(problem.contains("reported on a gateway program that it cannot have"), "{problem}");
+}
+
+fn route(name: &str, via: Option<&str>) -> Request {
+    Request::Route { domain: name.parse().unwrap(), via: via.map(|v| v.parse().unwrap()) }
+}
+
+#[test]
+fn running_appvm_goes_another_way_after_it_was_cut_off() {
+    let machine = Machine::with_tor();
+    machine.ask(up(&["work", "tor"])).unwrap();
+    machine.log_has("work", "got on Vif(0): greetings from fw");
+    let before = machine.status("work");
+    let steps = machine.ask(route("work", Some("tor"))).unwrap();
+    assert_eq!(steps, ["cutting work off from fw", "work goes through tor"]);
+    machine.log_has("fw", "dom0 says ForgetClient { port: ");
+    machine.log_has_after("work", "detached Vif(0)", "got on Vif(0): greetings from tor");
+    machine.log_has("tor", "client: Client { name: \"work\"");
+    let after = machine.status("work");
+    assert_eq!(
+        (after.restarts, after.addresses, after.netvm.unwrap().as_str()),
+        (0, before.addresses, "tor")
+    );
+    let file = std::fs::read_to_string(machine.path("domains/work.toml")).unwrap();
+    assert!(file.contains("netvm = \"tor\""), "{file}");
+    let steps = machine.ask(route("work", None)).unwrap();
+    assert_eq!(steps, ["cutting work off from tor", "work is offline"]);
+    machine.log_has("tor", "dom0 says ForgetClient { port: ");
+    let steps = machine.ask(route("work", Some("fw"))).unwrap();
+    assert_eq!(steps, ["work goes through fw"]);
+    machine.log_has_times("work", "got on Vif(0): greetings from fw", 2);
+    assert_eq!(machine.ask(route("work", Some("fw"))).unwrap(), ["work: nothing to change"]);
+}
+
+#[test]
+fn new_link_waits_until_the_old_domain_has_heard_of_it() {
+    let machine = Machine::with_tor();
+    machine.ask(up(&["work", "tor"])).unwrap();
+    machine.log_has("work", "got on Vif(0): greetings from fw");
+    machine.type_into("fw", "deaf\n");
+    machine.log_has("fw", "deaf now");
+    let start = std::time::Instant::now();
+    // The firewall says nothing more, and is ended for it: then there is nobody left who could let a packet through.
+    machine.ask(route("work", Some("tor"))).unwrap();
+    assert!(start.elapsed() > std::time::Duration::from_millis(1000), "{:?}", start.elapsed());
+    machine.log_has_times("fw", "pid ", 1);
+    machine.log_has("work", "got on Vif(0): greetings from tor");
+}
+
+#[test]
+fn anonymous_appvm_is_not_led_past_tor() {
+    let machine = Machine::with_tor();
+    machine.ask(up(&["anon"])).unwrap();
+    machine.log_has("anon", "got on Vif(0): greetings from tor");
+    let before = std::fs::read_to_string(machine.path("domains/anon.toml")).unwrap();
+    let problem = machine.ask(route("anon", Some("fw"))).unwrap_err();
+    assert!(problem.contains("this AppVM is anonymous: nothing but a torvm"), "{problem}");
+    assert_eq!(std::fs::read_to_string(machine.path("domains/anon.toml")).unwrap(), before);
+    assert_eq!(machine.status("anon").netvm.unwrap().as_str(), "tor");
+    machine.ask(route("anon", None)).unwrap();
+    machine.ask(route("anon", Some("tor"))).unwrap();
+    machine.log_has_times("anon", "got on Vif(0): greetings from tor", 2);
+    // A file that was changed by hand is no way round: nothing at all is started by it.
+    machine.ask(down(&["anon"], Users::Refuse)).unwrap();
+    machine.write_domain("anon", &before.replace("\"tor\"", "\"fw\""));
+    assert!(machine.ask(up(&["anon"])).unwrap_err().contains("this AppVM is anonymous"));
+}
+
+#[test]
+fn routes_that_cannot_be() {
+    let machine = Machine::with_tor();
+    machine.ask(up(&["vault"])).unwrap();
+    for (name, via, why) in [
+        ("work", Some("net"), "nothing would judge"),
+        ("work", Some("nobody"), "there is no domain nobody"),
+        ("tor", None, "only AppVMs go another way"),
+        ("nobody", None, "there is no such domain"),
+    ] {
+        let problem = machine.ask(route(name, via)).unwrap_err();
+        assert!(problem.contains(why), "{problem}");
+    }
+    let steps = machine.ask(route("vault", Some("tor"))).unwrap();
+    assert!(steps[0].contains("takes effect at its next start"), "{steps:?}");
+    assert_eq!(machine.ask(route("work", Some("tor"))).unwrap().len(), 0, "not running: nothing to do");
+    assert_eq!(machine.status("work").netvm.unwrap().as_str(), "tor");
 }
