@@ -15,14 +15,19 @@ macro_rules! errnos {
 errnos! {
     PERM = 1, "Not permitted.";
     NOENT = 2, "No such file.";
+    SRCH = 3, "No such process.";
     INTR = 4, "Interrupted.";
     IO = 5, "Input or output error.";
     BADF = 9, "Not an open descriptor.";
+    CHILD = 10, "No child.";
     AGAIN = 11, "Try again.";
     NOMEM = 12, "No memory.";
     ACCES = 13, "Not allowed.";
     FAULT = 14, "Bad address.";
+    BUSY = 16, "In use.";
     EXIST = 17, "Exists.";
+    XDEV = 18, "Another file system.";
+    NODEV = 19, "The object cannot do this.";
     NOTDIR = 20, "Not a directory.";
     ISDIR = 21, "A directory.";
     INVAL = 22, "Invalid argument.";
@@ -34,10 +39,12 @@ errnos! {
     SPIPE = 29, "Not seekable.";
     ROFS = 30, "Read-only.";
     PIPE = 32, "Nobody reads.";
+    RANGE = 34, "Too small for the answer.";
     NAMETOOLONG = 36, "Name too long.";
     NOSYS = 38, "No such system call.";
     NOTEMPTY = 39, "Directory not empty.";
     LOOP = 40, "Too many links.";
+    OVERFLOW = 75, "Too large for its type.";
     NOTSOCK = 88, "Not a socket.";
     DESTADDRREQ = 89, "No destination.";
     MSGSIZE = 90, "Message too long.";

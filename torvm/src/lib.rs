@@ -16,18 +16,30 @@
 
 extern crate alloc;
 
+pub mod bundle;
 pub mod calls;
 pub mod command_line;
 pub mod configuration;
 pub mod control_plane;
+pub mod descriptors;
 pub mod disk;
+pub mod epoll;
 pub mod errno;
+pub mod eventfd;
+#[cfg(any(test, feature = "fake"))]
+pub mod fake;
+pub mod files;
 pub mod frames;
 pub mod guest;
+pub mod layer;
 pub mod life;
+pub mod loader;
 pub mod memory;
 pub mod net;
+pub mod pair;
 pub mod processor;
+pub mod ready;
 pub mod sockets;
+pub mod store;
 pub mod time;
 pub mod torvm;

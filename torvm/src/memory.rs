@@ -1,5 +1,7 @@
 //! The program's memory, as the layer sees it.
 
+pub mod areas;
+
 /// What the program may do with a piece of its memory. Never both writing and executing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -73,9 +75,68 @@ pub trait UserMemory {
     /// Takes whole pages away, mapped or not.
     fn unmap(&mut self, range: Range);
 
+    /// Moves whole pages with what is in them and their access to `to`, where nothing is mapped. `false`: that cannot be
+    /// done, and nothing was; the layer then copies, for which it needs the memory twice for a moment.
+    fn relocate(&mut self, from: Range, to: u64) -> bool {
+        let _ = (from, to);
+        false
+    }
+
     /// Takes everything away: the program has ended.
     fn clear(&mut self);
 
     /// Bytes that can still be mapped.
     fn left(&self) -> u64;
+}
+
+/// Reads a fixed number of bytes.
+///
+/// # Errors
+/// [`BadAddress`].
+pub fn read_array<const N: usize>(memory: &impl UserMemory, at: u64) -> Result<[u8; N], BadAddress> {
+    let mut out = [0; N];
+    memory.read(at, &mut out)?;
+    Ok(out)
+}
+
+/// Reads a little-endian number.
+///
+/// # Errors
+/// [`BadAddress`].
+pub fn read_u32(memory: &impl UserMemory, at: u64) -> Result<u32, BadAddress> {
+    read_array(memory, at).map(u32::from_le_bytes)
+}
+
+/// Reads a little-endian number.
+///
+/// # Errors
+/// [`BadAddress`].
+pub fn read_u64(memory: &impl UserMemory, at: u64) -> Result<u64, BadAddress> {
+    read_array(memory, at).map(u64::from_le_bytes)
+}
+
+/// Reads the bytes up to a zero byte, at most `out.len()` with it; `None` when there is no zero byte in so many.
+///
+/// # Errors
+/// [`BadAddress`].
+pub fn read_string<'a>(
+    memory: &impl UserMemory,
+    at: u64,
+    out: &'a mut [u8],
+) -> Result<Option<&'a [u8]>, BadAddress> {
+    let mut have = 0;
+    while have < out.len() {
+        // Never over the end of a page: what lies behind need not be mapped.
+        let here = at.checked_add(have as u64).ok_or(BadAddress)?;
+        let in_page = usize::try_from(PAGE - here % PAGE).map_err(|_| BadAddress)?;
+        let rest = out.get_mut(have..).unwrap_or_default();
+        let len = in_page.min(rest.len());
+        let piece = rest.get_mut(..len).ok_or(BadAddress)?;
+        memory.read(here, piece)?;
+        if let Some(zero) = piece.iter().position(|byte| *byte == 0) {
+            return Ok(out.get(..have + zero));
+        }
+        have += len;
+    }
+    Ok(None)
 }

@@ -1,0 +1,45 @@
+//! What the layer counts.
+
+use crate::store::Found;
+use heapless::Vec;
+
+/// Different unknown calls that are told apart.
+const KINDS: usize = 32;
+
+/// The counters.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    /// Calls, those that were asked again not counted again.
+    pub calls: u64,
+    /// Unknown calls: number and how often. The first [`KINDS`] different ones.
+    unknown: Vec<(u64, u64), KINDS>,
+    /// Unknown calls that had no place in the table any more.
+    pub unknown_others: u64,
+    /// Savings of the state that were written.
+    pub stored: u64,
+    /// Savings that failed: the disk did not do it, or the state was too large.
+    pub store_failures: u64,
+    /// What was on the disk at the start.
+    pub store_found: Option<Found>,
+}
+
+impl Counters {
+    /// Counts an unknown call; `true` the first time for each number.
+    pub fn unknown_call(&mut self, number: u64) -> bool {
+        if let Some((_, count)) = self.unknown.iter_mut().find(|(known, _)| *known == number) {
+            *count = count.saturating_add(1);
+            return false;
+        }
+        let new = self.unknown.push((number, 1)).is_ok();
+        if !new {
+            self.unknown_others = self.unknown_others.saturating_add(1);
+        }
+        new
+    }
+
+    /// Unknown calls: number, how often.
+    #[must_use]
+    pub fn unknown_calls(&self) -> &[(u64, u64)] {
+        &self.unknown
+    }
+}
