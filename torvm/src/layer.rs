@@ -1,10 +1,11 @@
 //! The layer: one program, its memory, descriptors, files and sockets; and what its owner (`main`) does with it.
 //!
-//! The owner runs the program (`processor()`), brings its calls to [`Layer::call`], polls the network (`sockets()`) and
+//! The owner runs the program (`processor()`), brings its calls to [`Layer::answer_to`], polls the network (`sockets()`) and
 //! carries what is said over descriptor 3.
 
 pub mod console;
 pub mod counters;
+mod guest;
 mod readiness;
 mod start;
 mod state;
@@ -78,7 +79,7 @@ pub struct Layer<P, S, D> {
 impl<P: Processor, S: Sockets, D: Disk> Layer<P, S, D> {
     /// Answers a call of the program, or says how long to wait before asking again. What is returned is not yet put into
     /// the program's registers: [`Processor::answer`].
-    pub fn call(&mut self, call: &Call, now: Now) -> Outcome {
+    pub fn answer_to(&mut self, call: &Call, now: Now) -> Outcome {
         if self.waiting.is_some_and(|(waiting, _)| waiting != *call) {
             self.waiting = None;
         }
@@ -111,13 +112,21 @@ impl<P: Processor, S: Sockets, D: Disk> Layer<P, S, D> {
     }
 
     /// What was counted.
-    pub fn counters(&self) -> &Counters {
+    pub fn counted(&self) -> &Counters {
         &self.counters
+    }
+
+    /// Tells every counter by its name.
+    pub(crate) fn tell_counters(&self, tell: &mut dyn FnMut(&str, u64)) {
+        self.counters.tell(tell);
+        tell("file-bytes", self.files.bytes() as u64);
+        tell("files", self.files.count() as u64);
+        tell("program-memory-left", self.processor.left());
     }
 
     /// Sends to the program over descriptor 3: all of it or, with `false`, nothing, because the program does not read or
     /// has closed it.
-    pub fn control_send(&mut self, bytes: &[u8]) -> bool {
+    pub fn send_control(&mut self, bytes: &[u8]) -> bool {
         match self.pairs.get_mut(&CONTROL) {
             Some(pair) if pair.room(Side::Right) >= bytes.len() => {
                 pair.send(Side::Right, bytes) == Ok(bytes.len())
@@ -127,12 +136,12 @@ impl<P: Processor, S: Sockets, D: Disk> Layer<P, S, D> {
     }
 
     /// Receives what the program said over descriptor 3; 0 when there is nothing.
-    pub fn control_receive(&mut self, out: &mut [u8]) -> usize {
+    pub fn receive_control(&mut self, out: &mut [u8]) -> usize {
         self.pairs.get_mut(&CONTROL).and_then(|pair| pair.receive(Side::Right, out).ok()).unwrap_or(0)
     }
 
     /// Ends the program: nothing of it is left but its files. Its connections are reset.
-    pub fn end(&mut self) {
+    pub fn end_program(&mut self) {
         for fd in self.descriptors.numbers() {
             self.release(fd);
         }

@@ -37,6 +37,17 @@ impl Counters {
         new
     }
 
+    /// Tells every counter by its name.
+    pub(super) fn tell(&self, tell: &mut dyn FnMut(&str, u64)) {
+        let unknown = self.unknown.iter().map(|(_, count)| count).sum::<u64>();
+        tell("calls", self.calls);
+        tell("calls-unknown", unknown.saturating_add(self.unknown_others));
+        tell("state-stored", self.stored);
+        tell("state-store-failures", self.store_failures);
+        let lost = matches!(self.store_found, Some(Found::Older | Found::Damaged));
+        tell("state-damaged", u64::from(lost));
+    }
+
     /// Unknown calls: number, how often.
     #[must_use]
     pub fn unknown_calls(&self) -> &[(u64, u64)] {

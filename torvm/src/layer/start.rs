@@ -114,8 +114,8 @@ impl<P: Processor, S: Sockets, D: Disk> Layer<P, S, D> {
     ///
     /// # Errors
     /// [`LoadFault`]; there is then no program.
-    pub fn start(&mut self, invocation: &Invocation<'_>) -> Result<(), LoadFault> {
-        self.end();
+    pub fn start_program(&mut self, invocation: &Invocation<'_>) -> Result<(), LoadFault> {
+        self.end_program();
         let bytes = self.image(invocation.path)?;
         match loader::load(&mut self.processor, bytes, invocation, self.random) {
             Ok(loaded) => {
