@@ -14,7 +14,7 @@ pub struct Range {
 /// Smallest unit of every decision here.
 pub const PAGE: u64 = 4096;
 /// Largest arena that is taken when nobody names one.
-const ARENA_MAX: u64 = 16 << 20;
+const ARENA_MAX: u64 = 4 << 20;
 /// A heap below this is of no use.
 const HEAP_MIN: u64 = 64 << 10;
 
@@ -174,12 +174,14 @@ mod tests {
     }
 
     #[test]
-    fn takes_a_quarter_for_the_arena() {
+    fn takes_a_part_for_the_arena() {
         let plan = divide(&machine(&[(0, 0x9_F000), (MIB, 64 * MIB)], &[]), image()).unwrap();
         assert_eq!(plan.heap.start, MIB + 0x2_4000);
         assert_eq!(plan.heap.end, plan.arena.start);
         assert_eq!(plan.arena.end, 64 * MIB);
-        assert!(plan.arena.len() <= (64 * MIB) / 4 && plan.arena.len() > 15 * MIB);
+        assert_eq!(plan.arena.len(), 4 * MIB);
+        let small = divide(&machine(&[(MIB, 9 * MIB)], &[]), image()).unwrap();
+        assert_eq!(small.arena.len(), (8 * MIB - 0x2_4000) / 4);
     }
 
     #[test]
