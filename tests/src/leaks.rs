@@ -85,7 +85,8 @@ pub struct Leak {
     pub index: usize,
     /// What is wrong with it.
     pub why: String,
-    frame: Vec<u8>,
+    /// Its bytes.
+    pub frame: Vec<u8>,
 }
 
 /// Every frame that nothing explains.

@@ -7,6 +7,7 @@ mod lint;
 mod programs;
 mod stubborn;
 mod tally;
+mod tor;
 
 use crate::{binaries, host, progress};
 use anyhow::Result;
@@ -28,6 +29,8 @@ pub(crate) enum Part {
     Lab,
     /// The whole system in labs of its own: the chain, and what dom0 refuses.
     Chain,
+    /// The leak suite of torvm, under stock QEMU in a private Tor network; BULKHEAD_LEAKS=long for the long one.
+    Tor,
     /// The demo in the lab.
     Demo,
     /// Public suites: captures through the firewall, and the firewall as a process between tap devices.
@@ -38,7 +41,7 @@ pub(crate) enum Part {
     Instructions,
 }
 
-const ALL: [Part; 10] = [
+const ALL: [Part; 11] = [
     Part::Lint,
     Part::Images,
     Part::Unit,
@@ -48,6 +51,7 @@ const ALL: [Part; 10] = [
     Part::Fuzz,
     Part::Lab,
     Part::Chain,
+    Part::Tor,
     Part::Demo,
 ];
 
@@ -89,6 +93,7 @@ fn run_part(part: Part) -> Result<Tally> {
         Part::Images => Ok(images()),
         Part::Lab => inside::run(),
         Part::Chain => programs::around_the_lab(),
+        Part::Tor => tor::run(),
         Part::Demo => demo(),
         Part::Suites => suites(),
         Part::Fuzz => fuzz::run(),

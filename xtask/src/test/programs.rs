@@ -31,6 +31,8 @@ pub(super) enum Place {
     InLab,
     /// On this machine, with labs of its own: it needs dom0, and what is outside.
     AroundLab,
+    /// On this machine, in the namespace of a private Tor network.
+    InTorNetwork,
 }
 
 impl Program {
@@ -97,6 +99,7 @@ fn place(package: &str, target: &str) -> Place {
     match (package, target) {
         ("hypervisor", _) | ("tests", "unikernel_link") => Place::InLab,
         ("tests", "chain" | "refusals") => Place::AroundLab,
+        ("tests", "tor_leaks") => Place::InTorNetwork,
         ("tests", name) if name.starts_with("lab_") => Place::InLab,
         _ => Place::Here,
     }
@@ -137,6 +140,15 @@ pub(super) fn around_the_lab() -> Result<Tally> {
         })?);
     }
     Ok(tally)
+}
+
+/// The programs for a private Tor network.
+///
+/// # Errors
+/// When something does not compile.
+pub(super) fn for_tor() -> Result<Vec<PathBuf>> {
+    let inside = |program: Program| (program.place == Place::InTorNetwork).then_some(program.executable);
+    Ok(build()?.into_iter().filter_map(inside).collect())
 }
 
 /// The programs for the lab, as paths below the workspace.

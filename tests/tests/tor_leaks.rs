@@ -1,0 +1,63 @@
+//! The leak suite: torvm alone, under stock QEMU, in the namespace of a private Tor network. Everything on its uplink
+//! is judged, whatever happens on its clients' side and whatever happens to its program.
+//!
+//! The short version runs with `cargo xtask test`; `BULKHEAD_LEAKS=long` makes it kill more often and set more clocks.
+
+mod tor_leaks {
+    pub(crate) mod appvm;
+    pub(crate) mod clock;
+    pub(crate) mod crashes;
+    pub(crate) mod debugger;
+    pub(crate) mod leaky;
+    pub(crate) mod load;
+    pub(crate) mod machine;
+    pub(crate) mod names;
+    pub(crate) mod namespace;
+    pub(crate) mod network;
+    pub(crate) mod online;
+    pub(crate) mod questions;
+    pub(crate) mod strays;
+    pub(crate) mod world;
+}
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+use tor_leaks::network::Network;
+use tor_leaks::world::World;
+use tor_leaks::{clock, crashes, leaky, names, online, strays};
+
+/// What is promised, and what fails when it is not kept.
+type Step = (&'static str, fn(&mut World));
+
+const STEPS: &[Step] = &[
+    ("a gateway that forwards is caught", leaky::forwarding_is_caught),
+    ("boot and bootstrap: relays alone are spoken to, whatever an AppVM sends", online::bootstrap),
+    ("pages come from an exit", online::pages),
+    ("steady state under every load", online::load),
+    ("every type of question, and questions that are none", names::questions),
+    ("segments that belong to nothing go nowhere", strays::segments),
+    ("FIN and RST after Tor has stopped", strays::after_tor_has_stopped),
+    ("the program is killed at random moments, under load", crashes::program),
+    ("power cuts: the same guards", crashes::power),
+    ("a program that cannot start", crashes::no_program),
+    ("wrong clocks", clock::wrong),
+];
+
+#[test]
+fn torvm_leaks_nothing() {
+    let Some(network) = Network::find() else { return };
+    let mut world = World::new(network);
+    let only = std::env::var("BULKHEAD_LEAKS_STEP").ok();
+    let mut failed = Vec::new();
+    for (name, step) in STEPS.iter().filter(|(name, _)| only.as_ref().is_none_or(|only| name.contains(only)))
+    {
+        let begun = Instant::now();
+        let kept = catch_unwind(AssertUnwindSafe(|| step(&mut world))).is_ok();
+        eprintln!("{} {name} ({:.1} s)", if kept { "ok  " } else { "FAIL" }, begun.elapsed().as_secs_f32());
+        if !kept {
+            failed.push(name);
+            world.machine = None;
+        }
+    }
+    assert!(failed.is_empty(), "not kept: {failed:?}");
+}
