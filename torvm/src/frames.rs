@@ -24,6 +24,12 @@ pub trait Frames {
     /// Ends a burst: shows the peer what was staged, and gives back the room of what was received.
     fn flush(&mut self);
 
+    /// Whether the other end completes a checksum that was left to it ([`link::Csum::Partial`]). If not, frames are sent
+    /// with complete checksums only.
+    fn finishes_checksums(&self) -> bool {
+        true
+    }
+
     /// Asks to be woken at the next frame (and, if something found no room, at room); `true` when there is nothing to do
     /// already, so that one may sleep.
     fn arm(&mut self) -> bool;

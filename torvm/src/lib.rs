@@ -7,7 +7,7 @@
 //! the machine, which `main` brings (`processor`, `frames`, `disk` are what is asked of it), so that all of it is tested
 //! on the host. No `unsafe`, no panics on what comes from outside: the program, clients, the uplink and dom0's messages
 //! are all untrusted.
-#![no_std]
+#![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),

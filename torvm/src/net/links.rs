@@ -1,0 +1,206 @@
+//! The ports, and how a connection's packet gets into a frame.
+
+use super::{
+    counters::{Count, Counters},
+    wire::Outlet,
+};
+use crate::frames::{Frames, PortFault};
+use abi::link_device::MAX_PORTS;
+use alloc::{boxed::Box, vec, vec::Vec};
+use core::net::{Ipv4Addr, SocketAddrV4};
+use link::{Csum, Meta};
+use packet::{
+    checksum::pseudo_v4,
+    ethernet::{self, Ethernet, HEADER_LEN, Mac},
+    ipv4::{self, Ipv4},
+    tcp,
+};
+
+/// The port behind which the uplink is.
+pub const UPLINK: u8 = 1;
+/// Room for the longest frame: 64 KiB of packet, and Ethernet.
+pub(super) const FRAME_ROOM: usize = HEADER_LEN + 0x1_0000;
+
+/// All ports.
+pub(super) struct Links<F> {
+    ports: Vec<Option<F>>,
+    scratch: Box<[u8]>,
+    faults: heapless::Vec<(u8, PortFault), MAX_PORTS>,
+}
+
+/// Where a connection's packets go, and what they must look like.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Way {
+    /// The port.
+    pub(super) port: u8,
+    /// Ethernet's source.
+    pub(super) source: Mac,
+    /// Ethernet's destination; `None`: not known yet.
+    pub(super) destination: Option<Mac>,
+    /// Largest IP packet.
+    pub(super) mtu: u16,
+    /// The connection's ends, ours first.
+    pub(super) ends: (SocketAddrV4, SocketAddrV4),
+}
+
+impl<F: Frames> Links<F> {
+    /// No port is there yet.
+    pub(super) fn new() -> Self {
+        Self {
+            ports: (0..MAX_PORTS).map(|_| None).collect(),
+            scratch: vec![0; FRAME_ROOM].into_boxed_slice(),
+            faults: heapless::Vec::new(),
+        }
+    }
+
+    /// Puts a link in place of what was there; `false`: there is no such port.
+    pub(super) fn attach(&mut self, port: u8, frames: F) -> bool {
+        let place = self.ports.get_mut(usize::from(port)).filter(|_| port >= UPLINK);
+        place.map(|place| *place = Some(frames)).is_some()
+    }
+
+    /// Takes a link away.
+    pub(super) fn detach(&mut self, port: u8) -> Option<F> {
+        self.ports.get_mut(usize::from(port))?.take()
+    }
+
+    /// The link on a port.
+    pub(super) fn get(&mut self, port: u8) -> Option<&mut F> {
+        self.ports.get_mut(usize::from(port))?.as_mut()
+    }
+
+    /// Every link.
+    pub(super) fn all(&mut self) -> impl Iterator<Item = &mut F> {
+        self.ports.iter_mut().flatten()
+    }
+
+    /// The next frame of a port. A link with a fault is taken away.
+    pub(super) fn receive(&mut self, port: u8, buffer: &mut [u8]) -> Option<(Meta, usize)> {
+        match self.get(port)?.receive(buffer) {
+            Ok(received) => received,
+            Err(fault) => {
+                self.detach(port);
+                // As many places as ports; whoever polls takes them out.
+                let _ = self.faults.push((port, fault));
+                None
+            }
+        }
+    }
+
+    /// A link that was found faulty.
+    pub(super) fn take_fault(&mut self) -> Option<(u8, PortFault)> {
+        self.faults.pop()
+    }
+
+    /// Sends a frame of our own, without metadata.
+    pub(super) fn send_own(&mut self, port: u8, frame: &[u8]) -> Result<(), Count> {
+        let sent = self.get(port).is_some_and(|frames| frames.send(&Meta::default(), frame));
+        sent.then_some(()).ok_or(Count::LinkDown)
+    }
+
+    /// Sends the frame of our own that `write` writes; gives its length. `false`: it could not, or there is no room.
+    pub(super) fn compose(&mut self, port: u8, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> bool {
+        let Some(len) = write(&mut self.scratch) else { return false };
+        let frames = self.ports.get_mut(usize::from(port)).and_then(Option::as_mut);
+        match (frames, self.scratch.get(..len)) {
+            (Some(frames), Some(frame)) => frames.send(&Meta::default(), frame),
+            _ => false,
+        }
+    }
+
+    /// Where the packets of a connection go.
+    pub(super) fn outlet<'a>(&'a mut self, way: Way, counters: &'a mut Counters) -> Station<'a, F> {
+        let frames = self.ports.get_mut(usize::from(way.port)).and_then(Option::as_mut);
+        Station { frames, scratch: &mut self.scratch, way, counters, sent: 0 }
+    }
+}
+
+/// A port as a connection sees it.
+pub(super) struct Station<'a, F> {
+    frames: Option<&'a mut F>,
+    scratch: &'a mut [u8],
+    way: Way,
+    counters: &'a mut Counters,
+    /// Packets that left.
+    pub(super) sent: u32,
+}
+
+impl<F: Frames> Outlet for Station<'_, F> {
+    fn ready(&mut self) -> bool {
+        let len = HEADER_LEN + usize::from(self.way.mtu);
+        self.way.destination.is_some() && self.frames.as_mut().is_some_and(|frames| frames.has_room(len))
+    }
+
+    fn send<R>(&mut self, len: usize, write: impl FnOnce(&mut [u8]) -> R) -> R {
+        // An IPv4 packet has no more than 64 KiB, for which there is room.
+        let Some(frame) = self.scratch.get_mut(..HEADER_LEN + len) else { return write(&mut vec![0; len]) };
+        let (header, packet) = frame.split_at_mut(HEADER_LEN);
+        let result = write(packet);
+        let (Some(destination), Some(frames)) = (self.way.destination, self.frames.as_mut()) else {
+            return result;
+        };
+        if !is_between(packet, self.way.ends) {
+            self.counters.add(Count::Internal);
+            return result;
+        }
+        let meta = if frames.finishes_checksums() { leave_checksum(packet) } else { fill_checksum(packet) };
+        let ethernet = Ethernet { destination, source: self.way.source, ethertype: ethernet::IPV4 };
+        for (to, from) in header.iter_mut().zip(ethernet.emit()) {
+            *to = from;
+        }
+        if frames.send(&meta, frame) {
+            self.sent += 1;
+        }
+        result
+    }
+}
+
+/// Whether a packet is TCP from our end of a connection to the other. Nothing else ever leaves, whatever a mistake
+/// elsewhere makes of it.
+fn is_between(packet: &[u8], (ours, theirs): (SocketAddrV4, SocketAddrV4)) -> bool {
+    let Some((header, segment)) = packet.split_first_chunk::<{ ipv4::HEADER_LEN }>() else { return false };
+    let ip = Ipv4::fields(header);
+    let ports = segment
+        .first_chunk()
+        .map(|[a, b, c, d]| (u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d])));
+    header.first() == Some(&0x45)
+        && ip.protocol == ipv4::TCP
+        && (ip.source, ip.destination) == (*ours.ip(), *theirs.ip())
+        && ports == Some((ours.port(), theirs.port()))
+}
+
+/// The addresses and length of a TCP segment in a packet without options, and the segment.
+fn segment(packet: &mut [u8]) -> Option<(Ipv4Addr, Ipv4Addr, u32, &mut [u8])> {
+    let (header, segment) = packet.split_first_chunk_mut::<{ ipv4::HEADER_LEN }>()?;
+    let ip = Ipv4::fields(header);
+    let len = u32::try_from(segment.len()).ok()?;
+    Some((ip.source, ip.destination, len, segment))
+}
+
+/// How we leave a checksum: behind Ethernet and IPv4 without options.
+const LEFT: Csum = Csum::Partial { start: 34, offset: 16 };
+const _: () = assert!(HEADER_LEN + ipv4::HEADER_LEN == 34 && tcp::CHECKSUM_AT == 16);
+
+/// Writes the sum of the pseudo header, for who sends the frame on to complete.
+fn leave_checksum(packet: &mut [u8]) -> Meta {
+    if let Some((source, destination, len, segment)) = segment(packet) {
+        put(segment, pseudo_v4(source, destination, ipv4::TCP, len).fold());
+    }
+    Meta { csum: LEFT, ..Meta::default() }
+}
+
+/// Writes the checksum.
+fn fill_checksum(packet: &mut [u8]) -> Meta {
+    if let Some((source, destination, len, segment)) = segment(packet) {
+        put(segment, 0);
+        put(segment, pseudo_v4(source, destination, ipv4::TCP, len).bytes(segment).finish());
+    }
+    Meta::default()
+}
+
+fn put(segment: &mut [u8], checksum: u16) {
+    let field = segment.get_mut(tcp::CHECKSUM_AT..).and_then(<[u8]>::first_chunk_mut);
+    if let Some(field) = field {
+        *field = checksum.to_be_bytes();
+    }
+}

@@ -1,0 +1,6 @@
+//! The networks between real peers: smoltcp's stack as AppVM and as relay, on links of queues.
+
+mod leaks;
+mod services;
+mod streams;
+mod world;
