@@ -72,11 +72,13 @@ pub struct Isolation {
     /// Different SOCKS (or proxy) user names or passwords: different circuits.
     pub by_socks_credentials: bool,
     /// Ports of one class may share a circuit, but not with ports of another class or of none.
-    pub port_classes: Vec<PortClass, 8>,
+    pub port_classes: PortClasses,
 }
 
 /// Destination ports that belong together.
 pub type PortClass = Vec<u16, 16>;
+/// Classes of destination ports.
+pub type PortClasses = Vec<PortClass, 8>;
 
 /// From the gateway program to dom0. Everything in it is an allegation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -206,7 +208,7 @@ pub struct Circuit {
     pub client: Ipv4Addr,
     /// Names the circuit, as in the program's log.
     pub id: String<24>,
-    /// How often the client had taken a new identity.
+    /// Number of the client's identity; a new one has a larger number.
     pub identity: u32,
     /// From the guard on; `None`: a hop that is not a relay (the far half of a way to an onion service).
     pub hops: Vec<Option<Relay>, HOPS>,
@@ -219,8 +221,8 @@ pub struct Circuit {
 pub struct FirstByte {
     /// Whose stream.
     pub client: Ipv4Addr,
-    /// From the client's request to the far end's consent, in milliseconds.
-    pub connected_ms: u32,
+    /// From the client's request until its data could leave, in milliseconds.
+    pub opened_ms: u32,
     /// From the client's request to the first byte of the far end, in milliseconds.
     pub first_byte_ms: u32,
     /// Streams since the last report of this kind that were not told.

@@ -1,148 +1,132 @@
-//! The gateway program: what comes from clients goes through Tor or nowhere.
+//! Starts the gateway program: arguments, configuration, doors.
 
-use std::net::SocketAddr;
+use std::error::Error;
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 
-use arti_client::config::TorClientConfigBuilder;
-use arti_client::{DangerouslyIntoTorAddr, IntoTorAddr, StreamPrefs, TorAddr, TorClient};
-use serde::Deserialize;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use ::control::tor::{GatewayReport, Level, cut};
+use arti_client::TorClient;
+use gateway::config::Config;
+use gateway::control::{self, Commands};
+use gateway::documents::{self, Cache};
+use gateway::gateway::Gateway;
+use gateway::log::{Listener, Log};
+use gateway::report::Reports;
+use gateway::status::{self, Watch};
+use gateway::{dns, doors, http, raw, socks, transparent};
+use tokio::net::{TcpListener, UdpSocket, UnixStream};
+use tokio::sync::Notify;
 use tor_rtcompat::PreferredRuntime;
 
-type Client = Arc<TorClient<PreferredRuntime>>;
-type AnyError = Box<dyn std::error::Error + Send + Sync>;
+const USAGE: &str = "usage: gateway --config FILE [--control-fd N]";
 
-#[derive(Deserialize)]
-struct Config {
-    listen: Listen,
-    arti: TorClientConfigBuilder,
+type Failure = Box<dyn Error>;
+
+struct Arguments {
+    config: PathBuf,
+    control: Option<RawFd>,
 }
 
-#[derive(Deserialize)]
-struct Listen {
-    transparent: SocketAddr,
-    socks: SocketAddr,
-    dns: SocketAddr,
-}
-
-fn main() -> Result<(), AnyError> {
-    let path = std::env::args().skip_while(|a| a != "--config").nth(1).ok_or("--config FILE")?;
-    let config: Config = toml::from_str(&std::fs::read_to_string(path)?)?;
-    rustls::crypto::ring::default_provider().install_default().map_err(|_| "provider")?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-    runtime.block_on(run(config))
-}
-
-async fn run(config: Config) -> Result<(), AnyError> {
-    let transparent = TcpListener::bind(config.listen.transparent).await?;
-    let socks = TcpListener::bind(config.listen.socks).await?;
-    let dns = Arc::new(UdpSocket::bind(config.listen.dns).await?);
-    let tor = TorClient::with_runtime(PreferredRuntime::current()?)
-        .config(config.arti.build()?)
-        .create_unbootstrapped()?;
-    let t = tor.clone();
-    tokio::spawn(async move {
-        match t.bootstrap().await {
-            Ok(()) => eprintln!("ready"),
-            Err(e) => eprintln!("bootstrap: {e:?}"),
-        }
-    });
-    let t = tor.clone();
-    tokio::spawn(async move {
-        loop {
-            let Ok((s, peer)) = transparent.accept().await else { continue };
-            let t = t.clone();
-            tokio::spawn(async move {
-                if let Err(e) = serve_transparent(&t, s, peer).await {
-                    eprintln!("transparent: {e}");
-                }
-            });
-        }
-    });
-    let t = tor.clone();
-    tokio::spawn(async move {
-        loop {
-            let Ok((s, peer)) = socks.accept().await else { continue };
-            let t = t.clone();
-            tokio::spawn(async move {
-                if let Err(e) = serve_socks(&t, s, peer).await {
-                    eprintln!("socks: {e}");
-                }
-            });
-        }
-    });
-    let mut buffer = [0; 512];
-    loop {
-        let (n, from) = dns.recv_from(&mut buffer).await?;
-        let (t, d, q) = (tor.clone(), dns.clone(), buffer[..n].to_vec());
-        tokio::spawn(async move {
-            if let Ok(a) = answer(&t, &q).await {
-                let _ = d.send_to(&a, from).await;
-            }
-        });
-    }
-}
-
-async fn answer(tor: &Client, question: &[u8]) -> Result<Vec<u8>, AnyError> {
-    use simple_dns::{CLASS, Packet, ResourceRecord, rdata::RData};
-    let q = Packet::parse(question)?;
-    let name = q.questions.first().ok_or("none")?.qname.clone();
-    let mut reply = Packet::new_reply(q.id());
-    reply.questions.clone_from(&q.questions);
-    for a in tor.resolve(&name.to_string()).await? {
-        if let std::net::IpAddr::V4(a) = a {
-            reply.answers.push(ResourceRecord::new(name.clone(), CLASS::IN, 60, RData::A(a.into())));
-        }
-    }
-    Ok(reply.build_bytes_vec()?)
-}
-
-async fn serve_transparent(tor: &Client, s: TcpStream, _peer: SocketAddr) -> Result<(), AnyError> {
-    s.set_zero_linger()?;
-    let to = socket2::SockRef::from(&s).original_dst_v4()?.as_socket().ok_or("family")?;
-    join(tor, to.into_tor_addr_dangerously()?, s).await
-}
-
-async fn join(tor: &Client, to: TorAddr, mut s: TcpStream) -> Result<(), AnyError> {
-    let mut stream = tor.connect_with_prefs(to, &StreamPrefs::new()).await?;
-    tokio::io::copy_bidirectional(&mut s, &mut stream).await?;
-    Ok(())
-}
-
-async fn serve_socks(tor: &Client, mut s: TcpStream, _peer: SocketAddr) -> Result<(), AnyError> {
-    use tor_socksproto::{Buffer, Handshake, NextStep, SocksProxyHandshake, SocksStatus};
-    let mut handshake = SocksProxyHandshake::new();
-    let mut buffer = Buffer::new_precise();
-    let request = loop {
-        match handshake.step(&mut buffer)? {
-            NextStep::Send(data) => {
-                s.write_all(&data).await?;
-            }
-            NextStep::Recv(mut recv) => {
-                let n = s.read(recv.buf()).await?;
-                recv.note_received(n)?;
-            }
-            NextStep::Finished(fin) => break fin.into_output()?,
-        }
-    };
-    let to = (request.addr().to_string(), request.port()).into_tor_addr()?;
-    match tor.connect(to).await {
-        Ok(mut stream) => {
-            s.write_all(&handshake_reply(&request, SocksStatus::SUCCEEDED)?).await?;
-            tokio::io::copy_bidirectional(&mut s, &mut stream).await?;
-        }
+fn main() -> ExitCode {
+    match start() {
+        Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            s.write_all(&handshake_reply(&request, SocksStatus::GENERAL_FAILURE)?).await?;
-            return Err(e.into());
+            eprintln!("error: {e}");
+            ExitCode::FAILURE
         }
     }
+}
+
+fn arguments() -> Result<Arguments, Failure> {
+    let (mut config, mut control) = (None, None);
+    let mut words = std::env::args_os().skip(1);
+    while let Some(word) = words.next() {
+        let value = words.next().ok_or(USAGE)?;
+        match word.to_str() {
+            Some("--config") => config = Some(PathBuf::from(value)),
+            Some("--control-fd") => {
+                let fd = value.to_str().and_then(|fd| fd.parse().ok()).filter(|fd| *fd > 2);
+                control = Some(fd.ok_or("--control-fd: a number above 2")?);
+            }
+            _ => return Err(USAGE.into()),
+        }
+    }
+    Ok(Arguments { config: config.ok_or(USAGE)?, control })
+}
+
+fn start() -> Result<(), Failure> {
+    let arguments = arguments()?;
+    let control = arguments.control.map(raw::inherited);
+    let config = Config::read(&arguments.config)?;
+    raw::keep_databases_in_memory()?;
+    // Before anything of arti: it uses whatever TLS library is the process's.
+    rustls::crypto::ring::default_provider().install_default().map_err(|_| "TLS is set up twice")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    runtime.block_on(run(config, control))
+}
+
+async fn run(config: Config, control: Option<std::os::unix::net::UnixStream>) -> Result<(), Failure> {
+    let reports = if control.is_some() { Reports::new() } else { Reports::default() };
+    let log = Arc::new(Log::new(reports.clone()));
+    tracing::subscriber::set_global_default(Listener(Arc::clone(&log)))?;
+    reports.offer(GatewayReport::Started { version: cut(env!("CARGO_PKG_VERSION")) });
+
+    let runtime = PreferredRuntime::current()?;
+    let tor = TorClient::with_runtime(runtime).config(config.arti.clone()).create_unbootstrapped()?;
+    let gateway = Arc::new(Gateway::new(Arc::clone(&tor), &config, log, reports));
+    open_doors(&gateway, &config).await?;
+
+    let cache = Arc::new(Cache::new(&config.cache_dir));
+    let (look, again) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let watch = Arc::new(Watch {
+        gateway: Arc::clone(&gateway),
+        tor: Arc::clone(&tor),
+        cache: Arc::clone(&cache),
+        state_dir: config.state_dir,
+        look: Arc::clone(&look),
+    });
+    if let Some(control) = control {
+        let commands = Commands {
+            watch: Arc::clone(&watch),
+            documents: Arc::clone(&again),
+            bridges: (config.bridges, config.bridges_used),
+        };
+        listen_to_dom0(control, commands)?;
+        tokio::spawn(documents::hand_over(Arc::clone(&gateway), cache, look, again));
+    }
+    tokio::spawn(status::bootstrap(gateway, tor));
+    watch.run().await;
     Ok(())
 }
 
-fn handshake_reply(
-    r: &tor_socksproto::SocksRequest,
-    s: tor_socksproto::SocksStatus,
-) -> Result<Vec<u8>, AnyError> {
-    Ok(r.reply(s, None)?)
+async fn open_doors(gateway: &Arc<Gateway>, config: &Config) -> Result<(), Failure> {
+    let listen = &config.listen;
+    let listener = TcpListener::bind(listen.transparent).await?;
+    tokio::spawn(doors::hear(Arc::clone(gateway), listener, transparent::serve));
+    if let Some(address) = listen.socks {
+        let listener = TcpListener::bind(address).await?;
+        tokio::spawn(doors::hear(Arc::clone(gateway), listener, socks::serve));
+    }
+    if let Some(address) = listen.http {
+        let listener = TcpListener::bind(address).await?;
+        tokio::spawn(doors::hear(Arc::clone(gateway), listener, http::serve));
+    }
+    tokio::spawn(dns::hear(Arc::clone(gateway), UdpSocket::bind(listen.dns).await?));
+    Ok(())
+}
+
+fn listen_to_dom0(socket: std::os::unix::net::UnixStream, commands: Commands) -> Result<(), Failure> {
+    socket2::SockRef::from(&socket).set_nonblocking(true)?;
+    let (from_dom0, to_dom0) = UnixStream::from_std(socket)?.into_split();
+    let gateway = Arc::clone(&commands.watch.gateway);
+    let reports = gateway.reports.clone();
+    tokio::spawn(async move { control::write(&reports, to_dom0).await });
+    tokio::spawn(async move {
+        if let Err(e) = commands.follow(from_dom0).await {
+            gateway.log.line(Level::Warning, &format!("nothing more is heard of dom0: {e}"));
+        }
+    });
+    Ok(())
 }

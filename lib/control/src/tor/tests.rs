@@ -51,7 +51,7 @@ fn largest() -> StdVec<GatewayReport> {
         GatewayReport::NewIdentity { client: Some(Ipv4Addr::BROADCAST), closed: u32::MAX },
         GatewayReport::FirstByte(FirstByte {
             client: Ipv4Addr::BROADCAST,
-            connected_ms: u32::MAX,
+            opened_ms: u32::MAX,
             first_byte_ms: u32::MAX,
             suppressed: u32::MAX,
         }),

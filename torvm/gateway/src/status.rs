@@ -1,0 +1,177 @@
+//! How far the way into the Tor network is, said whenever that changes.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arti_client::TorClient;
+use arti_client::status::BootstrapStatus;
+use control::tor::{GatewayReport, Level, Status, Validity, cut};
+use tokio::sync::Notify;
+use tor_rtcompat::PreferredRuntime;
+
+use crate::documents::Cache;
+use crate::gateway::Gateway;
+
+/// How often the status is looked at without a sign from arti: a clock can become wrong without one.
+const LOOK: Duration = Duration::from_secs(10);
+/// Pause between two attempts to bootstrap; doubled up to the second.
+const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+/// How far a clock may be beside the time in which a consensus counts before that is worth a word, in seconds: relays
+/// serve consensuses for a day after their time, and before it.
+const TOLERANCE: u64 = 24 * 3600;
+
+/// What a status is made from.
+pub struct Watch {
+    /// What it is told to.
+    pub gateway: Arc<Gateway>,
+    /// What it is about.
+    pub tor: Arc<TorClient<PreferredRuntime>>,
+    /// Where consensuses are.
+    pub cache: Arc<Cache>,
+    /// Where guards are.
+    pub state_dir: PathBuf,
+    /// Told at every change.
+    pub look: Arc<Notify>,
+}
+
+impl Watch {
+    /// The status now.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let bootstrap = self.tor.bootstrap_status();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        let consensus = self.cache.consensus().ok().flatten().map(|consensus| consensus.validity);
+        Status {
+            percent: percent(bootstrap.as_frac()),
+            ready: bootstrap.ready_for_traffic(),
+            blocked: bootstrap.blocked().map(|blockage| cut(&blockage.to_string())),
+            clock: clock(&bootstrap, now, consensus).map(|text| cut(&text)),
+            now,
+            consensus,
+            guards: crate::guards::saved(&self.state_dir),
+            streams: self.gateway.streams.count(),
+        }
+    }
+
+    /// Reports every change, for ever.
+    pub async fn run(self: Arc<Self>) {
+        let mut told: Option<Status> = None;
+        loop {
+            let status = self.status();
+            if told.as_ref().is_none_or(|told| differs(told, &status)) {
+                self.gateway.log.line(Level::Info, &sentence(&status));
+                if self.gateway.reports.offer(GatewayReport::Status(status.clone())) {
+                    told = Some(status);
+                } else {
+                    self.gateway.counters.reports_lost.count();
+                }
+            }
+            self.look.notify_one();
+            self.change().await;
+        }
+    }
+
+    async fn change(&self) {
+        let mut events = self.tor.bootstrap_events();
+        // The first event is the status as it is.
+        let _ = tokio::time::timeout(LOOK, async {
+            let before = self.tor.bootstrap_status().to_string();
+            while let Some(now) = futures::StreamExt::next(&mut events).await {
+                if now.to_string() != before {
+                    break;
+                }
+            }
+        })
+        .await;
+    }
+}
+
+/// Goes into the Tor network, and again whenever that fails.
+pub async fn bootstrap(gateway: Arc<Gateway>, tor: Arc<TorClient<PreferredRuntime>>) {
+    let mut pause = RETRY.0;
+    while let Err(e) = tor.bootstrap().await {
+        let error: &dyn std::error::Error = &e;
+        let causes = std::iter::successors(Some(error), |e| e.source()).map(ToString::to_string);
+        let text = causes.collect::<Vec<_>>().join(": ");
+        gateway.log.line(Level::Warning, &format!("no way into the Tor network: {text}"));
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(RETRY.1);
+    }
+    gateway.log.line(Level::Info, "in the Tor network");
+}
+
+fn percent(fraction: f32) -> u8 {
+    // Of a fraction from 0 to 1; `as` saturates.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 100")]
+    let percent = (fraction.clamp(0.0, 1.0) * 100.0) as u8;
+    percent
+}
+
+/// What is worth a new report: everything but the time and the number of streams.
+fn differs(a: &Status, b: &Status) -> bool {
+    let part =
+        |s: &Status| (s.percent, s.ready, s.blocked.clone(), s.clock.clone(), s.consensus, s.guards.clone());
+    part(a) != part(b)
+}
+
+fn sentence(status: &Status) -> String {
+    let mut sentence = format!("{}%{}", status.percent, if status.ready { ", ready" } else { "" });
+    for text in [&status.blocked, &status.clock].into_iter().flatten() {
+        sentence = format!("{sentence}; {text}");
+    }
+    sentence
+}
+
+/// What is known to be wrong with the clock: what relays say of it, or else what the consensus says.
+fn clock(bootstrap: &BootstrapStatus, now: u64, consensus: Option<Validity>) -> Option<String> {
+    // The estimate has no accessor; it is the last sentence of the status.
+    let text = bootstrap.to_string();
+    let skew = text.split_once(". Clock is ").map(|(_, skew)| format!("the clock is {skew}"));
+    skew.or_else(|| consensus.and_then(|consensus| beside(now, consensus)))
+}
+
+fn beside(now: u64, consensus: Validity) -> Option<String> {
+    let hours = |seconds: u64| seconds / 3600;
+    let ahead = now.saturating_sub(consensus.valid_until);
+    let behind = consensus.valid_after.saturating_sub(now);
+    if ahead > TOLERANCE {
+        Some(format!(
+            "the consensus ended {} h ago: the clock is ahead, or nothing newer could be had",
+            hours(ahead)
+        ))
+    } else if behind > TOLERANCE {
+        Some(format!("the clock is behind: the consensus counts only in {} h", hours(behind)))
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_beside_the_consensus_is_told() {
+        let consensus = Validity { valid_after: 1_000_000, fresh_until: 1_003_600, valid_until: 1_010_800 };
+        let hour = 3600;
+        for fine in [1_000_000 - 24 * hour, 1_000_000, 1_010_800, 1_010_800 + 24 * hour] {
+            assert_eq!(beside(fine, consensus), None);
+        }
+        assert!(beside(1_010_800 + 26 * hour, consensus).is_some_and(|t| t.contains("26 h ago")));
+        assert!(beside(1_000_000 - 25 * hour, consensus).is_some_and(|t| t.contains("only in 25 h")));
+        assert!(beside(0, consensus).is_some());
+    }
+
+    #[test]
+    fn percents_stay_percents() {
+        assert_eq!([f32::NAN, -1.0, 0.5, 1.0, 7.0].map(percent), [0, 0, 50, 100, 100]);
+    }
+
+    #[test]
+    fn time_alone_is_no_change() {
+        let status = Status::default();
+        assert!(!differs(&status, &Status { now: 7, streams: 3, ..Status::default() }));
+        assert!(differs(&status, &Status { percent: 1, ..Status::default() }));
+    }
+}
