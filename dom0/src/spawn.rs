@@ -2,7 +2,7 @@
 //!
 //! Nothing is left behind when it fails: descriptors are closed, no process exists.
 
-mod child;
+pub(crate) mod child;
 
 use crate::plan::Machine;
 use crate::problem::Problem;

@@ -5,5 +5,6 @@
 
 pub mod configuration;
 pub mod gateway;
+pub mod relays;
 pub mod rules;
 pub mod store;

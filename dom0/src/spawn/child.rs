@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 /// Lets the kernel kill the process of `command` when the thread that starts it ends.
-pub(super) fn die_with_parent(command: &mut Command) {
+pub(crate) fn die_with_parent(command: &mut Command) {
     let parent = getpid();
     // SAFETY: between fork and exec two system calls are made and nothing is allocated.
     unsafe {
