@@ -4,6 +4,7 @@
 use bulkhead_agent::serve;
 use control::codec;
 use control::message::{Decision, Fate, FromDomain, Program as Gateway, ToFirewall, ToNet, ToTor};
+use control::tor::{DocumentKind, GatewayCommand, GatewayReport};
 use dom0::region::{self, ControlEnd, OwnRegion};
 use link::Meta;
 use rules_program::Program;
@@ -349,9 +350,27 @@ impl Fake {
                     self.tor.runs += 1;
                     let run = self.tor.runs;
                     self.say(&FromDomain::Program(Gateway::Started { run }));
+                    self.documents();
                 }
             }
+            ToTor::Gateway(GatewayCommand::GetDocuments) => {
+                self.print("dom0 asks for documents");
+                self.documents();
+            }
             other => self.print(&format!("dom0 says {other:?}")),
+        }
+    }
+
+    /// The program's documents: `consensus=` in the script says what the consensus is.
+    fn documents(&mut self) {
+        let words = self.script.0.iter().find_map(|word| word.strip_prefix("consensus="));
+        let Some(consensus) = words.map(|words| format!("a consensus that is\n{words}\n")) else { return };
+        let generation = self.tor.runs;
+        let certificates = (DocumentKind::AuthorityCertificates, "certificates\n");
+        for (kind, text) in [certificates, (DocumentKind::Consensus, &consensus)] {
+            for report in GatewayReport::document(kind, generation, text.as_bytes()) {
+                self.say(&FromDomain::Gateway(report));
+            }
         }
     }
 

@@ -42,6 +42,8 @@ pub struct Times {
     pub silence: Duration,
     /// A torvm is told the time this often.
     pub clock: Duration,
+    /// A torvm that shows no new consensus is asked for it this often.
+    pub documents: Duration,
     /// A firewallvm puts rules in force within this.
     pub rules: Duration,
 }
@@ -57,6 +59,7 @@ impl Default for Times {
             ping: s(2),
             silence: s(20),
             clock: s(180),
+            documents: s(600),
             rules: s(10),
         }
     }

@@ -9,6 +9,7 @@
 mod budget;
 mod control;
 mod jobs;
+mod relays;
 mod requests;
 mod route;
 mod rules;
@@ -28,6 +29,8 @@ use crate::tor::store;
 use crate::vmm::{Said, Vmm, clean};
 use crate::{console, nic, spawn};
 use jobs::Job;
+pub use relays::Found;
+use relays::RelayBook;
 use rules::RuleBook;
 use runtime::{Readiness, Runtime, State};
 use rustix::fd::OwnedFd;
@@ -69,6 +72,8 @@ pub enum Input {
     },
     /// A user asks for something, with a text where one is needed.
     Request(Request, Option<String>, Reply),
+    /// A thread found something out about relays.
+    Relays(Box<Found>),
     /// Stop everything, then end.
     Shutdown,
 }
@@ -90,6 +95,7 @@ pub struct Supervisor {
     jobs: Vec<Job>,
     rules: RuleBook,
     tor: TorBook,
+    relays: RelayBook,
     stopping: bool,
 }
 
@@ -98,7 +104,7 @@ impl Supervisor {
     #[must_use]
     pub fn new(settings: Settings) -> (Self, SyncSender<Input>) {
         let (outbox, inbox) = sync_channel(INBOX);
-        let rules = RuleBook::new(&settings);
+        let (rules, relays) = (RuleBook::new(&settings), RelayBook::new(&settings));
         let supervisor = Self {
             settings,
             inbox,
@@ -114,6 +120,7 @@ impl Supervisor {
             jobs: Vec::new(),
             rules,
             tor: TorBook::default(),
+            relays,
             stopping: false,
         };
         (supervisor, outbox)
@@ -147,6 +154,7 @@ impl Supervisor {
             }
             Input::Control { name, epoch, report } => self.report(&name, epoch, report),
             Input::Request(request, text, reply) => self.request(request, text, &reply),
+            Input::Relays(found) => self.relays_found(*found),
             Input::Shutdown => self.shut_down(),
         }
     }
@@ -160,6 +168,7 @@ impl Supervisor {
         self.note_ready();
         self.expire_rules(crate::rules::now());
         self.clocks_due(now);
+        self.relays_due(now);
         self.advance_jobs(now);
     }
 
@@ -267,6 +276,7 @@ impl Supervisor {
         self.unplug(name);
         self.rules_without(name);
         self.tor.forget(name);
+        self.relays.forget(name);
         let now = Instant::now();
         let kind = self.plan.machine(name).map(|m| m.kind);
         let Some(runtime) = self.runtimes.get_mut(name) else { return };

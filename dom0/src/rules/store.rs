@@ -15,23 +15,31 @@ const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 /// Permissions of their directory.
 const DIRECTORY_MODE: Mode = Mode::RWXU;
 
-/// The directory of rules.
+/// A directory with a file for each of some domains: their rules, or what else is theirs alone.
 #[derive(Clone, Debug)]
 pub struct Store {
     directory: PathBuf,
+    /// What the files' names end in, behind the domain's and a dot.
+    kind: &'static str,
 }
 
 impl Store {
     /// The files of rules in this directory, which need not exist yet.
     #[must_use]
     pub fn new(directory: &Path) -> Self {
-        Self { directory: directory.to_owned() }
+        Self::of(directory, "rules")
+    }
+
+    /// The files `NAME.kind` in this directory, which need not exist yet.
+    #[must_use]
+    pub fn of(directory: &Path, kind: &'static str) -> Self {
+        Self { directory: directory.to_owned(), kind }
     }
 
     /// Path of a domain's file.
     #[must_use]
     pub fn path(&self, name: &Name) -> PathBuf {
-        self.directory.join(file_name(name))
+        self.directory.join(self.file_name(name))
     }
 
     /// A domain's file as messages name it.
@@ -54,7 +62,7 @@ impl Store {
             )
         };
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = match openat(&directory, file_name(name), flags, Mode::empty()) {
+        let file = match openat(&directory, self.file_name(name), flags, Mode::empty()) {
             Ok(file) => File::from(file),
             Err(Errno::NOENT) => return Ok(None),
             Err(Errno::LOOP) => return Err(fail("is a symbolic link".to_owned())),
@@ -82,7 +90,11 @@ impl Store {
         }
         let directory = self.open().map_err(|why| self.unsafe_place(why))?;
         let directory = directory.ok_or_else(|| fail(io::ErrorKind::NotFound.into()))?;
-        replace(&directory, &file_name(name), text).map_err(fail)
+        replace(&directory, &self.file_name(name), text).map_err(fail)
+    }
+
+    fn file_name(&self, name: &Name) -> String {
+        format!("{name}.{}", self.kind)
     }
 
     /// The domains that have a file.
@@ -101,7 +113,10 @@ impl Store {
         };
         for entry in entries {
             let file = entry.map_err(fail)?.file_name();
-            let name = file.to_str().and_then(|f| f.strip_suffix(".rules")).and_then(|n| n.parse().ok());
+            let name = file
+                .to_str()
+                .and_then(|f| f.strip_suffix(self.kind)?.strip_suffix('.'))
+                .and_then(|n| n.parse().ok());
             names.extend(name);
         }
         names.sort();
@@ -129,10 +144,6 @@ impl Store {
         };
         Problem::new(self.directory.display().to_string(), why, remedy)
     }
-}
-
-fn file_name(name: &Name) -> String {
-    format!("{name}.rules")
 }
 
 fn text(file: File) -> Result<String, String> {

@@ -135,6 +135,21 @@ impl Supervisor {
         Ok(())
     }
 
+    /// The relays that a torvm may reach may be others than before: computes its rules anew, and sends them if they are.
+    pub(super) fn renew_rules(&mut self, name: &Name) {
+        let version = |rules: Option<&Arc<Rules>>| rules.map(|rules| rules.version.clone());
+        let before = version(self.rules.wanted(name));
+        if before.is_none() {
+            // It was not introduced to a firewallvm yet.
+            return;
+        }
+        match self.take_up(name) {
+            Ok(()) if version(self.rules.wanted(name)) == before => {}
+            Ok(()) => self.push(name),
+            Err(problem) => self.cannot_use(name, problem),
+        }
+    }
+
     /// The text of a domain's rules: its file's, and for a torvm what is computed.
     fn rules_text(&self, name: &Name) -> Result<Option<String>, Problem> {
         let file = self.rules.store.read(name)?;

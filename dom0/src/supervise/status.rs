@@ -27,7 +27,9 @@ impl Supervisor {
             uptime_s: runtime.vmm.as_ref().and(runtime.started).map(|t| t.elapsed().as_secs()),
             restarts: runtime.restarts,
             version: runtime.hello.clone(),
-            rules: self.rules_problem(&machine.name, self.settings.times.rules),
+            rules: self
+                .rules_problem(&machine.name, self.settings.times.rules)
+                .or_else(|| self.relays_problem(&machine.name)),
         }
     }
 }

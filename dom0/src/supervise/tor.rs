@@ -6,6 +6,7 @@ use crate::name::Name;
 use crate::problem::Problem;
 use crate::tor::configuration::{Configuration, configuration};
 use crate::tor::gateway::Gateway;
+use crate::tor::relays::documents::Piece;
 use crate::tor::rules;
 use control::message::{Program, ToTor};
 use control::tor::GatewayReport;
@@ -86,7 +87,11 @@ impl Supervisor {
         let made = configuration(&domain.tor.value);
         let standing = self.tor.standing(name);
         match made {
-            Ok(made) => (standing.wanted, standing.problem) = (Some(made), None),
+            Ok(made) => {
+                let (authorities, is_public) = (made.authorities.clone(), made.begins_in_public());
+                (standing.wanted, standing.problem) = (Some(made), None);
+                self.relays_of_network(name, &authorities, is_public);
+            }
             Err(problem) => {
                 tracing::error!(%name, "its configuration cannot be made: {problem}");
                 standing.problem = Some(problem);
@@ -102,7 +107,21 @@ impl Supervisor {
             (None, Some(domain)) => configuration(&domain.tor.value).ok(),
             _ => None,
         };
-        wanted.or(made.as_ref()).map(|c| rules::text(&c.entrances)).unwrap_or_default()
+        let Some(configuration) = wanted.or(made.as_ref()) else { return String::new() };
+        let mut relays = configuration.entrances.clone();
+        if !configuration.bridges {
+            relays.extend(self.relays.verified(name));
+        }
+        if configuration.begins_in_public() {
+            relays.extend(self.relays.public());
+        }
+        rules::text(&relays)
+    }
+
+    /// Whether a torvm's program begins with the relays that are built into it.
+    pub(super) fn begins_in_public(&self, name: &Name) -> bool {
+        let wanted = self.tor.standings.get(name).and_then(|s| s.wanted.as_ref());
+        wanted.is_some_and(Configuration::begins_in_public)
     }
 
     fn tell_time(&mut self, name: &Name) {
@@ -130,6 +149,13 @@ impl Supervisor {
 
     /// A gateway program said something.
     pub(super) fn tor_report(&mut self, name: &Name, report: GatewayReport) {
-        self.tor.standing(name).gateway.report(name, report);
+        match &report {
+            GatewayReport::Document { kind, generation, total, offset, bytes } => {
+                let piece =
+                    Piece { kind: *kind, generation: *generation, total: *total, offset: *offset, bytes };
+                self.relays_piece(name, &piece);
+            }
+            _ => self.tor.standing(name).gateway.report(name, report),
+        }
     }
 }

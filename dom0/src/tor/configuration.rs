@@ -12,6 +12,8 @@ use toml::{Table, Value};
 const MAX_NETWORK: u64 = 192 * 1024;
 /// Longest configuration in bytes: what torvm takes.
 const MAX_TEXT: usize = 256 * 1024;
+/// Authorities of a network at most; what `bulkhead-relays` takes.
+const MAX_AUTHORITIES: usize = 32;
 /// Where the program listens, as torvm expects it: name and address.
 const LISTEN: [(&str, &str); 4] = [
     ("transparent", "0.0.0.0:9040"),
@@ -32,8 +34,18 @@ pub struct Configuration {
     /// Where the program begins: bridges, or the relays that the file of the network names. Empty for the public
     /// network without bridges: its first relays are built into the program.
     pub entrances: BTreeSet<SocketAddr>,
+    /// Identities of the network's authorities in hexadecimal; empty: the public network's.
+    pub authorities: Vec<String>,
     /// Whether it enters the network through bridges only.
     pub bridges: bool,
+}
+
+impl Configuration {
+    /// Whether it begins with the relays that are built into the program.
+    #[must_use]
+    pub fn begins_in_public(&self) -> bool {
+        self.entrances.is_empty()
+    }
 }
 
 /// Makes the configuration of a torvm.
@@ -57,6 +69,7 @@ pub fn configuration(tor: &Tor) -> Result<Configuration, Problem> {
     if network.is_some() && entrances.is_empty() {
         return Err(wrong("names no relay to begin with (arti.tor_network.fallback_caches)".to_owned()));
     }
+    let authorities = authorities(&arti).map_err(wrong)?;
     fill(&mut arti, tor);
     let mut all = Table::new();
     all.insert("listen".to_owned(), strings(&LISTEN));
@@ -69,7 +82,7 @@ pub fn configuration(tor: &Tor) -> Result<Configuration, Problem> {
             text.len()
         )));
     }
-    Ok(Configuration { text, network, entrances, bridges: !tor.bridges.is_empty() })
+    Ok(Configuration { text, network, entrances, authorities, bridges: !tor.bridges.is_empty() })
 }
 
 fn read(file: &Path) -> Result<String, Problem> {
@@ -141,6 +154,22 @@ fn entrances(tor: &Tor, arti: &Table) -> BTreeSet<SocketAddr> {
     ports.flatten().filter_map(|port| port.as_str()?.parse().ok()).collect()
 }
 
+/// Identities of the authorities that a network's file names, as arti reads them.
+fn authorities(arti: &Table) -> Result<Vec<String>, String> {
+    let named = arti.get("tor_network").and_then(|n| n.get("authorities")).and_then(|a| a.get("v3idents"));
+    let Some(named) = named else { return Ok(Vec::new()) };
+    let identity = |value: &Value| {
+        let text = value.as_str()?;
+        let is_identity = text.len() == 40 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        is_identity.then(|| text.to_ascii_uppercase())
+    };
+    let all = named.as_array().and_then(|all| all.iter().map(identity).collect::<Option<Vec<String>>>());
+    let all = all.filter(|all| (1..=MAX_AUTHORITIES).contains(&all.len()));
+    all.ok_or_else(|| {
+        format!("arti.tor_network.authorities.v3idents is no list of 1 to {MAX_AUTHORITIES} identities (40 hexadecimal digits)")
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,7 +177,7 @@ mod tests {
 
     const NETWORK: &str = "[arti.tor_network]\nfallback_caches = [\n  { rsa_identity = \"00\", ed_identity = \"x\", \
                            orports = [\"192.0.2.1:5000\", \"[2001:db8::1]:5000\"] },\n]\n\
-                           [arti.tor_network.authorities]\nv3idents = [\"AA\"]\n";
+                           [arti.tor_network.authorities]\nv3idents = [\"56ae44e97ad05a9ed2ec0e1f6b1c8ab1d6f3f4a1\"]\n";
 
     fn with_network(text: &str) -> (tempfile::NamedTempFile, Tor) {
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -160,7 +189,7 @@ mod tests {
     #[test]
     fn public_network_needs_no_file() {
         let made = configuration(&Tor::default()).unwrap();
-        assert!(made.entrances.is_empty() && !made.bridges);
+        assert!(made.begins_in_public() && made.authorities.is_empty() && !made.bridges);
         insta::assert_snapshot!(made.text);
     }
 
@@ -169,7 +198,12 @@ mod tests {
         let (_file, mut tor) = with_network(NETWORK);
         let made = configuration(&tor).unwrap();
         assert_eq!(made.entrances.len(), 2);
-        assert!(made.text.contains("v3idents = [\"AA\"]"), "{}", made.text);
+        assert_eq!(made.authorities, ["56AE44E97AD05A9ED2EC0E1F6B1C8AB1D6F3F4A1"]);
+        assert!(
+            made.text.contains("v3idents = [\"56ae44e97ad05a9ed2ec0e1f6b1c8ab1d6f3f4a1\"]"),
+            "{}",
+            made.text
+        );
         tor.bridges = vec![format!("192.0.2.9:443 {}", "A".repeat(40))];
         tor.isolation.port_classes = vec![vec![22], vec![25, 587]];
         let made = configuration(&tor).unwrap();
@@ -186,6 +220,8 @@ mod tests {
             ("[arti]\n[other]\n", "beside the table"),
             ("[arti.storage]\nstate_dir = \"/\"\n", "[arti.storage]"),
             ("[arti]\n", "names no relay to begin with"),
+            (&NETWORK.replace("f4a1", "f4"), "no list of 1 to 32 identities"),
+            (&NETWORK.replace("[\"56", "\"").replace("f4a1\"]", "f4a1\""), "no list of 1 to 32 identities"),
             ("[arti", ""),
         ] {
             let (_file, tor) = with_network(text);

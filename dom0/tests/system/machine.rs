@@ -97,6 +97,7 @@ impl Machine {
                 ping: Duration::from_millis(100),
                 silence: Duration::from_millis(1500),
                 clock: Duration::from_millis(300),
+                documents: Duration::from_millis(700),
                 rules: Duration::from_secs(2),
             },
         };

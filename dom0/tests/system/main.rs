@@ -2,6 +2,7 @@
 
 mod machine;
 mod programs;
+mod relays;
 mod rules;
 mod rules_at_the_shell;
 mod tor;
