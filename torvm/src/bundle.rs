@@ -122,29 +122,16 @@ fn field(header: &[u8], index: usize) -> Result<u32, BadBundle> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::{format, vec::Vec};
-
-    /// A member as `cpio -H newc` writes it.
-    fn member(path: &str, mode: usize, bytes: &[u8]) -> Vec<u8> {
-        let numbers = [1, mode, 0, 0, 1, 0, bytes.len(), 0, 0, 0, 0, path.len() + 1, 0];
-        let mut out = b"070701".to_vec();
-        numbers.iter().for_each(|n| out.extend(format!("{n:08x}").bytes()));
-        out.extend(path.bytes());
-        out.push(0);
-        out.resize(out.len().next_multiple_of(4), 0);
-        out.extend(bytes);
-        out.resize(out.len().next_multiple_of(4), 0);
-        out
-    }
+    use crate::fake::bundle::member;
+    use alloc::vec::Vec;
 
     fn archive() -> Vec<u8> {
-        [
-            member("etc", 0o40755, b""),
-            member("etc/group", 0o100_644, b"root:x:0:\n"),
-            member("link", 0o120_777, b"etc"),
-            member("TRAILER!!!", 0, b""),
-        ]
-        .concat()
+        let mut out = Vec::new();
+        member(&mut out, "etc", 0o40755, b"");
+        member(&mut out, "etc/group", 0o100_644, b"root:x:0:\n");
+        member(&mut out, "link", 0o120_777, b"etc");
+        member(&mut out, "TRAILER!!!", 0, b"");
+        out
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Stand-ins for the machine, for tests: memory, a disk that fails and loses power, and sockets that reach each other.
 
+pub mod bundle;
 mod disk;
 mod memory;
 mod sockets;

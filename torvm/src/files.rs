@@ -259,12 +259,15 @@ impl Files {
         if !self.node(to.parent)?.linked {
             return Err(Errno::NOENT);
         }
-        if let Some(replaced) = to.node {
-            match (directory, self.is_directory(replaced)) {
-                (true, false) => return Err(Errno::NOTDIR),
-                (false, true) => return Err(Errno::ISDIR),
-                _ => self.remove(to, now_ns)?,
-            }
+        match to.node.map(|replaced| (directory, self.is_directory(replaced))) {
+            Some((true, false)) => return Err(Errno::NOTDIR),
+            Some((false, true)) => return Err(Errno::ISDIR),
+            _ => {}
+        }
+        self.may_change(from.parent)?;
+        self.may_change(to.parent)?;
+        if to.node.is_some() {
+            self.remove(to, now_ns)?;
         }
         for (directory, name, insert) in [(from.parent, old_name, None), (to.parent, new_name, Some(id))] {
             let node = self.node_mut(directory)?;

@@ -1,49 +1,12 @@
 use super::*;
 use crate::fake::FakeProcessor;
+use crate::fake::bundle::{Header, headers, program};
 use alloc::vec;
 use alloc::vec::Vec;
 use proptest::prelude::*;
 
-const HEAD: usize = 64;
-const R: u32 = 4;
-const RW: u32 = 6;
-const RX: u32 = 5;
-
 fn count_up(out: &mut [u8]) {
     out.iter_mut().zip(1..).for_each(|(to, byte)| *to = byte);
-}
-
-/// kind, flags, offset in the file, address, bytes in the file, bytes in memory
-type Header = (u32, u32, u64, u64, u64, u64);
-
-fn sound() -> Vec<Header> {
-    vec![
-        (1, R, 0, 0, 0x400, 0x400),
-        (1, RX, 0x400, 0x1400, 0x200, 0x200),
-        (1, RW, 0x600, 0x2600, 0x100, 0x2000),
-        (7, R, 0x600, 0x2600, 0x10, 0x20),
-        (0x6474_E551, RW, 0, 0, 0, 0),
-    ]
-}
-
-fn elf(headers: &[Header]) -> Vec<u8> {
-    let mut out = vec![0x7F, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    out.extend([3, 0, 62, 0, 1, 0, 0, 0]);
-    for word in [0x1410, HEAD as u64, 0] {
-        out.extend(u64::to_le_bytes(word));
-    }
-    out.extend([0, 0, 0, 0, 64, 0, 56, 0, u8::try_from(headers.len()).expect("few"), 0, 64, 0, 0, 0, 0, 0]);
-    for (kind, flags, offset, at, in_file, in_memory) in headers {
-        out.extend(kind.to_le_bytes());
-        out.extend(flags.to_le_bytes());
-        for word in [*offset, *at, *at, *in_file, *in_memory, 0x1000] {
-            out.extend(word.to_le_bytes());
-        }
-    }
-    out.resize(0x400, 0x11);
-    out.resize(0x600, 0x22);
-    out.resize(0x700, 0x33);
-    out
 }
 
 const INVOCATION: Invocation<'_> =
@@ -61,7 +24,7 @@ fn text(memory: &FakeProcessor, at: u64) -> Vec<u8> {
 #[test]
 fn segments_lie_where_they_belong_and_no_page_is_writable_and_executable() {
     let mut memory = FakeProcessor::new(8 << 20);
-    let loaded = load(&mut memory, &elf(&sound()), &INVOCATION, count_up).expect("sound");
+    let loaded = load(&mut memory, &program(&headers()), &INVOCATION, count_up).expect("sound");
     let base = loaded.entry - 0x1410;
     assert!(base.is_multiple_of(PAGE) && base > LOWEST);
     let accesses = [0, 0x1000, 0x2000, 0x3000, 0x4000].map(|at| memory.access(base + at).expect("mapped"));
@@ -78,7 +41,7 @@ fn segments_lie_where_they_belong_and_no_page_is_writable_and_executable() {
 #[test]
 fn the_stack_says_what_the_program_is_called_with() {
     let mut memory = FakeProcessor::new(8 << 20);
-    let loaded = load(&mut memory, &elf(&sound()), &INVOCATION, count_up).expect("sound");
+    let loaded = load(&mut memory, &program(&headers()), &INVOCATION, count_up).expect("sound");
     let base = loaded.entry - 0x1410;
     assert!(loaded.stack.is_multiple_of(16));
     let at = |index: u64| word(&memory, loaded.stack + 8 * index);
@@ -101,12 +64,12 @@ fn the_stack_says_what_the_program_is_called_with() {
 #[test]
 fn what_is_not_such_a_program_is_refused() {
     let with = |index: usize, change: fn(&mut Header)| {
-        let mut headers = sound();
+        let mut headers = headers();
         change(&mut headers[index]);
-        elf(&headers)
+        program(&headers)
     };
     let byte = |at: usize, value: u8| {
-        let mut bytes = elf(&sound());
+        let mut bytes = program(&headers());
         bytes[at] = value;
         bytes
     };
@@ -131,18 +94,21 @@ fn what_is_not_such_a_program_is_refused() {
         assert_eq!(fault.0, why);
     }
     let mut memory = FakeProcessor::new(64 << 10);
-    assert_eq!(load(&mut memory, &elf(&sound()), &INVOCATION, count_up).err(), Some(LoadFault::Memory));
+    assert_eq!(load(&mut memory, &program(&headers()), &INVOCATION, count_up).err(), Some(LoadFault::Memory));
     let long = [b'x'; 300_000];
     let invocation = Invocation { arguments: &[&long], ..INVOCATION };
     let mut memory = FakeProcessor::new(8 << 20);
-    assert_eq!(load(&mut memory, &elf(&sound()), &invocation, count_up).err(), Some(LoadFault::Arguments));
+    assert_eq!(
+        load(&mut memory, &program(&headers()), &invocation, count_up).err(),
+        Some(LoadFault::Arguments)
+    );
 }
 
 proptest! {
     /// Whatever the file says: it is refused, or every segment lies in the program's part and in the file.
     #[test]
     fn no_file_harms(changes in prop::collection::vec((0..0x160_usize, any::<u8>()), 0..12)) {
-        let mut bytes = elf(&sound());
+        let mut bytes = program(&headers());
         changes.into_iter().for_each(|(at, byte)| bytes[at] = byte);
         if let Ok(image) = Image::parse(&bytes) {
             prop_assert!(image.segments().windows(2).all(|pair| pair[0].pages.end <= pair[1].pages.start));
