@@ -3,6 +3,7 @@
 //! [`crate::torvm`] is written against these, so that it is tested without either.
 
 use crate::calls::Outcome;
+use crate::frames::PortFault;
 use crate::processor::{Call, Trap};
 use crate::time::Now;
 use control::message::Client;
@@ -81,4 +82,14 @@ pub trait Network {
 
     /// Arms every port's doorbell; `false` when there is something to do already.
     fn arm(&mut self) -> bool;
+
+    /// A port whose peer broke the protocol, and which was taken away for that.
+    fn take_fault(&mut self) -> Option<(u8, PortFault)> {
+        None
+    }
+
+    /// Tells every counter.
+    fn counters(&self, tell: &mut dyn FnMut(&str, u64)) {
+        let _ = tell;
+    }
 }

@@ -12,6 +12,7 @@ mod from_uplink;
 mod guest;
 mod links;
 mod listener;
+mod network;
 mod program;
 mod random;
 mod state;

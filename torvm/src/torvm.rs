@@ -9,11 +9,14 @@ mod messages;
 use crate::calls::Outcome;
 use crate::control_plane::Dom0;
 use crate::control_plane::relay::Relay;
+use crate::frames::PortFault;
 use crate::guest::{Guest, Network, Why};
 use crate::life::{Due, HANG_US, Lacks, Life};
 use crate::processor::{Call, Fault, Trap};
 use crate::time::Now;
 use alloc::vec::Vec;
+use control::message::FromDomain;
+use control::tor::cut;
 use core::fmt::Write as _;
 use link::Doorbell;
 use messages::Counters;
@@ -137,7 +140,14 @@ impl<G: Guest, D: Doorbell> Torvm<G, D> {
 
     fn poll_network(&mut self, now_us: u64) -> bool {
         let now = self.now(now_us);
-        self.guest.network().poll(now)
+        let worked = self.guest.network().poll(now);
+        while let Some((port, PortFault(what))) = self.guest.network().take_fault() {
+            log::warn!("port {port}: {what}");
+            if let Some(dom0) = &mut self.dom0 {
+                dom0.tell(&FromDomain::PeerFault { port, what: cut(what) });
+            }
+        }
+        worked
     }
 
     /// Shows dom0 what was staged for it.

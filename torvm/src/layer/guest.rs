@@ -59,6 +59,7 @@ impl<P: Processor, S: Sockets + Network, D: Disk> Guest for Layer<P, S, D> {
 
     fn counters(&self, tell: &mut dyn FnMut(&str, u64)) {
         self.tell_counters(tell);
+        self.sockets.counters(tell);
     }
 }
 

@@ -1,0 +1,67 @@
+//! What runs in the gateway's place: does what the configuration says, and says what came of it.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::time::SystemTime;
+
+fn main() {
+    let told = fs::read_to_string("/etc/gateway.toml").expect("a configuration");
+    println!("told to {told}");
+    match told.trim() {
+        "count" => count(),
+        "fault" => fault(),
+        "panic" => panic!("as told"),
+        "overflow" => println!("{}", overflow(1)),
+        "spend" => spend(),
+        "spin" => spin(),
+        what => println!("no such thing: {what}"),
+    }
+}
+
+/// Counts its runs in a file that lasts, and shows what else a program has.
+fn count() {
+    let runs = fs::read_to_string("/state/runs").map_or(0, |text| text.parse().expect("a number")) + 1u32;
+    let mut file = fs::File::create("/state/runs.new").expect("a file");
+    write!(file, "{runs}").expect("written");
+    drop(file);
+    fs::rename("/state/runs.new", "/state/runs").expect("renamed");
+    let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs();
+    let mut random = [0; 16];
+    fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut random)).expect("random bytes");
+    let vector: Vec<f64> = (0..100_000).map(f64::from).collect();
+    let sum: f64 = vector.iter().map(|x| x.sqrt()).sum();
+    println!("run {runs} at {unix}, {random:02x?}, sum {sum:.3}");
+    std::process::exit(40 + i32::try_from(runs).expect("small"));
+}
+
+fn fault() {
+    let nowhere = std::hint::black_box(0x10_0000usize) as *const u8;
+    // SAFETY: none; the fault is the point.
+    println!("NOT STOPPED {}", unsafe { nowhere.read_volatile() });
+}
+
+#[expect(unconditional_recursion, reason = "the overflow is the point")]
+fn overflow(n: usize) -> usize {
+    let frame = std::hint::black_box([n; 64]);
+    overflow(n + 1) + std::hint::black_box(frame)[n % 64]
+}
+
+/// Takes memory until there is none.
+fn spend() {
+    let mut taken = Vec::new();
+    loop {
+        let mut block = Vec::<u8>::new();
+        if block.try_reserve_exact(1 << 20).is_err() {
+            println!("spent {} MiB", taken.len());
+            return;
+        }
+        block.resize(1 << 20, 1);
+        taken.push(block);
+    }
+}
+
+fn spin() {
+    loop {
+        std::hint::spin_loop();
+    }
+}
