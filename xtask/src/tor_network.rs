@@ -35,7 +35,7 @@ pub(crate) const VARIABLE: &str = "BULKHEAD_TOR_NETWORK";
 
 /// Seconds from the start of authorities and relays to their first consensus, attempt by attempt: they must have
 /// published themselves four seconds before it, when authorities vote, or are missing for minutes.
-const PUBLICATION: [u64; 3] = [12, 25, 60];
+const PUBLICATION: [u64; 3] = [13, 30, 60];
 
 /// Options of the private Tor network.
 #[derive(clap::Args)]

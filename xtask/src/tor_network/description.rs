@@ -125,9 +125,10 @@ impl Description {
         for v3 in authorities().filter_map(|relay| relay.v3ident.as_ref()) {
             let _ = writeln!(text, "  \"{v3}\",");
         }
+        // There are fewer guards than arti wants to choose from.
+        text.push_str("]\n\n[arti.override_net_params]\nguard-min-filtered-sample-size = 3\n");
         // C tor's period of onion services is 24 intervals of voting in such a network; arti takes this parameter, in minutes.
-        let _ =
-            write!(text, "]\n\n[arti.override_net_params]\nhsdir_interval = {}\n", 24 * VOTING_INTERVAL / 60);
+        let _ = writeln!(text, "hsdir_interval = {}", 24 * VOTING_INTERVAL / 60);
         text
     }
 }

@@ -137,7 +137,9 @@ pub(super) fn make_keys(plan: &Plan, directory: &Path) -> Result<Identities> {
     });
     let list = made.into_iter().collect::<Result<Vec<_>>>()?;
     let lines = relays.iter().zip(&list).filter_map(|(node, identity)| authority_line(node, identity));
-    Ok(Identities { authorities: lines.collect(), list })
+    let guards = relays.iter().zip(&list).filter(|(node, _)| node.kind == Kind::Relay);
+    let guards: Vec<_> = guards.map(|(_, identity)| format!("${}", identity.rsa)).collect();
+    Ok(Identities { authorities: lines.collect(), guards: guards.join(","), list })
 }
 
 /// Identities of all relays.
@@ -145,6 +147,8 @@ pub(super) struct Identities {
     pub(super) list: Vec<Identity>,
     /// Lines of configuration that name the authorities.
     authorities: String,
+    /// Relays that authorities call guards: exits are none, so that a guard never stands in the way of an exit.
+    guards: String,
 }
 
 fn authority_line(node: &Node, identity: &Identity) -> Option<String> {
@@ -226,9 +230,12 @@ impl Network<'_> {
     pub(super) fn forget(&self, node: &Node) -> Result<()> {
         for entry in fs::read_dir(self.directory.join(&node.name))? {
             let path = entry?.path();
-            if !path.ends_with("keys") && !path.is_dir() {
-                fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+            if path.ends_with("keys") {
+                continue;
             }
+            // Authorities keep consensuses in a directory, too.
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.with_context(|| format!("cannot remove {}", path.display()))?;
         }
         Ok(())
     }
@@ -271,10 +278,11 @@ fn particular(node: &Node, own: &Path, network: &Network<'_>) -> String {
             let (dir, offset) = (node.dir_address(), network.first % u64::from(VOTING_INTERVAL));
             let bandwidths = network.directory.join(BANDWIDTHS);
             format!(
-                "DirPort {dir}\nV3BandwidthsFile {bandwidths}\nTestingV3AuthInitialVotingInterval {VOTING_INTERVAL}\n\
+                "DirPort {dir}\nV3BandwidthsFile {bandwidths}\nTestingDirAuthVoteGuard {guards}\nTestingV3AuthInitialVotingInterval {VOTING_INTERVAL}\n\
                  V3AuthVotingInterval {VOTING_INTERVAL}\nTestingV3AuthVotingStartOffset {offset}\n\
                  {AUTHORITY}{NO_EXIT}",
                 bandwidths = bandwidths.display(),
+                guards = network.identities.guards,
             )
         }
         Kind::Relay => NO_EXIT.to_owned(),
@@ -305,9 +313,8 @@ PathsNeededToBuildCircuits 0.67
 GeoIPFile /dev/null
 GeoIPv6File /dev/null
 TestingTorNetwork 1
-TestingDirAuthVoteExit *
 TestingDirAuthVoteHSDir *
-TestingDirAuthVoteGuard *
+TestingDirAuthVoteGuardIsStrict 1
 TestingMinExitFlagThreshold 0
 V3AuthNIntervalsValid 3
 ";
