@@ -4,7 +4,7 @@
 use bulkhead_agent::serve;
 use control::codec;
 use control::message::{Decision, Fate, FromDomain, Program as Gateway, ToFirewall, ToNet, ToTor};
-use control::tor::{DocumentKind, GatewayCommand, GatewayReport};
+use control::tor::{Circuit, DocumentKind, GatewayCommand, GatewayReport, Level, Relay, Status};
 use dom0::region::{self, ControlEnd, OwnRegion};
 use link::Meta;
 use rules_program::Program;
@@ -161,6 +161,11 @@ impl Fake {
                     "panic" => self.end(Ended::Panicked),
                     "reboot" => self.end(Ended::Rebooted),
                     "decide" => self.decide(),
+                    "ready" => self.report_status(100, None),
+                    "crash" => {
+                        let how = "it read memory that it does not have".try_into().unwrap();
+                        self.say(&FromDomain::Program(Gateway::Ended { run: self.tor.runs, how }));
+                    }
                     "deaf" => {
                         self.deaf = true;
                         self.print("deaf now");
@@ -350,6 +355,11 @@ impl Fake {
                     self.tor.runs += 1;
                     let run = self.tor.runs;
                     self.say(&FromDomain::Program(Gateway::Started { run }));
+                    self.report(GatewayReport::Started { version: "0.0-fake".try_into().unwrap() });
+                    self.report(GatewayReport::Log {
+                        level: Level::Info,
+                        text: "hello \x1b[2J".try_into().unwrap(),
+                    });
                     self.documents();
                 }
             }
@@ -357,6 +367,7 @@ impl Fake {
                 self.print("dom0 asks for documents");
                 self.documents();
             }
+            ToTor::Gateway(command) => self.command(&command),
             other => self.print(&format!("dom0 says {other:?}")),
         }
     }
@@ -372,6 +383,50 @@ impl Fake {
                 self.say(&FromDomain::Gateway(report));
             }
         }
+    }
+
+    /// What a gateway program answers.
+    fn command(&mut self, command: &GatewayCommand) {
+        self.print(&format!("command {command:?}"));
+        if self.deaf {
+            return;
+        }
+        match command {
+            GatewayCommand::GetStatus => self.report_status(55, Some("no \x1b[2J directory")),
+            GatewayCommand::NewIdentity { client, .. } => {
+                self.report(GatewayReport::NewIdentity { client: *client, closed: 3 });
+            }
+            GatewayCommand::GetCircuits => {
+                for n in 0..3_u8 {
+                    let relay = Relay { rsa: Some([n; 20]), ..Relay::default() };
+                    let circuit = Circuit {
+                        client: [10, 137, 0, 6].into(),
+                        id: "Circ\x07 1".try_into().unwrap(),
+                        identity: 1,
+                        hops: [Some(relay), None].into_iter().collect(),
+                        streams: u32::from(n),
+                    };
+                    self.report(GatewayReport::Circuits {
+                        circuits: [circuit].into_iter().collect(),
+                        more: n < 2,
+                    });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn report_status(&mut self, percent: u8, blocked: Option<&str>) {
+        self.report(GatewayReport::Status(Status {
+            percent,
+            ready: percent == 100,
+            blocked: blocked.map(|text| text.try_into().unwrap()),
+            ..Status::default()
+        }));
+    }
+
+    fn report(&mut self, report: GatewayReport) {
+        self.say(&FromDomain::Gateway(report));
     }
 
     fn pong(&mut self, nonce: u64) {

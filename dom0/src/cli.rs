@@ -10,6 +10,7 @@ mod man;
 mod rules;
 mod run;
 mod show;
+mod tor;
 mod tty;
 
 use crate::domain::{check, file};
@@ -135,6 +136,8 @@ enum Command {
     /// Show and change a domain's firewall rules
     #[command(subcommand)]
     Rules(rules::Rules),
+    /// Show how the Tor gateways are, and tell them what to do
+    Tor(tor::Tor),
     /// List, assign and give back network cards
     #[command(subcommand)]
     Nic(Nic),
@@ -245,6 +248,7 @@ fn act(typed: Typed) -> anyhow::Result<ExitCode> {
         },
         Command::Route { domain, via } => ask(Request::Route { domain, via: via.0 }).map(drop)?,
         Command::Rules(command) => return rules::act(&place, command),
+        Command::Tor(command) => tor::act(&place, command)?,
         Command::Nic(command) => nic(&place, command)?,
         Command::Check { plan } => check_files(&place, plan.then_some(&ShowPlan))?,
         Command::Man => man::print(&Typed::command(), &mut std::io::stdout().lock())?,

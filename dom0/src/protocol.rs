@@ -4,6 +4,7 @@
 //! One request per connection, then any number of [`Answer::Progress`] and one last answer. Streams (console,
 //! run, logs) are descriptors beside the last answer, so that the daemon never touches their bytes.
 
+use crate::domain::edit::TorChange;
 use crate::domain::{Kind, Label};
 use crate::name::{Bdf, Name};
 use crate::problem::Problems;
@@ -70,6 +71,48 @@ pub enum Request {
         /// The AppVM.
         domain: Name,
     },
+    /// Asks how a torvm is: a [`TorStatus`](crate::tor::view::TorStatus) as enclosed JSON, like the answers to the next
+    /// requests. Where no torvm is named there must be just one.
+    TorStatus {
+        /// The torvm.
+        torvm: Option<Name>,
+    },
+    /// Gives an AppVM a new identity, or all that are behind a torvm: circuits of before are not used any more.
+    TorNewIdentity {
+        /// The torvm.
+        torvm: Option<Name>,
+        /// The AppVM; then the torvm is the one above it.
+        client: Option<Name>,
+        /// What becomes of streams that are open.
+        streams: OldStreams,
+    },
+    /// Asks for a torvm's circuits.
+    TorCircuits {
+        /// The torvm.
+        torvm: Option<Name>,
+    },
+    /// Asks for a torvm's bridges.
+    TorBridges {
+        /// The torvm.
+        torvm: Option<Name>,
+    },
+    /// Asks what a torvm keeps streams apart by.
+    TorIsolation {
+        /// The torvm.
+        torvm: Option<Name>,
+    },
+    /// Changes a torvm's file and has its program start with it.
+    TorChange {
+        /// The torvm.
+        torvm: Option<Name>,
+        /// What.
+        change: TorChange,
+    },
+    /// Asks for what a torvm's program reported, as a file opened for reading.
+    TorLog {
+        /// The torvm.
+        torvm: Option<Name>,
+    },
     /// Puts another domain above an AppVM, or none.
     Route {
         /// The AppVM.
@@ -91,6 +134,17 @@ pub enum Request {
         /// The card.
         bdf: Bdf,
     },
+}
+
+/// What becomes of streams that are open when their AppVM gets a new identity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OldStreams {
+    /// They go on over their circuits until they end.
+    #[default]
+    Keep,
+    /// They are cut.
+    Close,
 }
 
 /// What happens to those that use a domain which is to stop.

@@ -105,6 +105,7 @@ impl Supervisor {
     pub fn new(settings: Settings) -> (Self, SyncSender<Input>) {
         let (outbox, inbox) = sync_channel(INBOX);
         let (rules, relays) = (RuleBook::new(&settings), RelayBook::new(&settings));
+        let tor = TorBook::new(&settings);
         let supervisor = Self {
             settings,
             inbox,
@@ -119,7 +120,7 @@ impl Supervisor {
             epoch: 0,
             jobs: Vec::new(),
             rules,
-            tor: TorBook::default(),
+            tor,
             relays,
             stopping: false,
         };

@@ -5,6 +5,8 @@
 
 pub mod configuration;
 pub mod gateway;
+pub mod journal;
 pub mod relays;
 pub mod rules;
 pub mod store;
+pub mod view;

@@ -24,12 +24,15 @@ pub(super) fn print(command: &clap::Command, out: &mut impl Write) -> io::Result
         ("/etc/bulkhead/domains/NAME.toml", "one file per domain"),
         (
             "/etc/bulkhead/rules/NAME.rules",
-            "firewall rules of an AppVM; without the file it may connect to anywhere",
+            "firewall rules of an AppVM; without the file it may connect to anywhere; a torvm has none",
         ),
         (
             "/usr/lib/bulkhead",
-            "bulkhead-vmm and the images of netvm and firewallvm; BULKHEAD_LIB names another directory",
+            "bulkhead-vmm and the images of netvm, firewallvm and torvm (with torvm.bundle); BULKHEAD_LIB names another \
+             directory",
         ),
+        ("/var/lib/bulkhead/NAME.store", "the disk on which a torvm keeps its guards; readable to root only"),
+        ("/var/log/bulkhead/NAME.gateway", "what the gateway program of a torvm reported, as JSON lines"),
         ("/run/bulkhead/bulkheadd.sock", "the daemon's socket, for root and the group bulkhead"),
         ("/var/log/bulkhead/NAME.log", "what a domain printed on its console"),
         (
@@ -79,7 +82,15 @@ mod tests {
         let mut page = Vec::new();
         super::print(&crate::cli::Typed::command(), &mut page).unwrap();
         let page = String::from_utf8(page).unwrap();
-        for word in ["nic assign", "rules edit", "completions", "strict_reset", "DOMAIN FILES"] {
+        for word in [
+            "nic assign",
+            "rules edit",
+            "tor bridges add",
+            "route",
+            "completions",
+            "strict_reset",
+            "DOMAIN FILES",
+        ] {
             assert!(page.contains(word) || page.contains(&word.replace(' ', "\\ ")), "{word} in {page}");
         }
     }

@@ -10,6 +10,8 @@ mod list;
 mod log;
 mod said;
 
+pub(super) use list::local_time;
+
 use super::{Place, ask};
 use crate::enclosed;
 use crate::name::Name;

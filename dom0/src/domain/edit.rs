@@ -1,7 +1,9 @@
 //! Changes a field of a domain file and leaves the rest, comments included, as the user wrote it.
 
+use crate::domain::tor::Isolation;
 use crate::name::{Bdf, Name};
 use crate::problem::Problem;
+use serde::{Deserialize, Serialize};
 use std::io::Write;
 use std::path::Path;
 use toml_edit::{Array, DocumentMut, Item, Value};
@@ -79,6 +81,78 @@ fn without(text: &str, mut document: DocumentMut) -> String {
     }
     document.remove("netvm");
     document.to_string()
+}
+
+/// What to do to a torvm's table `[tor]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TorChange {
+    /// Adds a bridge line.
+    AddBridge(String),
+    /// Removes a bridge line: one that is written the same, but for spaces.
+    RemoveBridge(String),
+    /// Replaces what streams are kept apart by.
+    Isolation(Isolation),
+}
+
+/// Changes a torvm's table `[tor]` in the file; written as by [`devices`].
+///
+/// # Errors
+/// As [`devices`]; also when a bridge is there already, or is not there.
+pub fn tor(file: &Path, change: &TorChange) -> Result<(), Problem> {
+    edit(file, |text| tor_changed(text, change))
+}
+
+/// Replaces the whole text of a file.
+///
+/// # Errors
+/// As [`devices`].
+pub fn whole(file: &Path, text: &str) -> Result<(), Problem> {
+    edit(file, |_| Ok(text.to_owned()))
+}
+
+fn tor_changed(text: &str, change: &TorChange) -> Result<String, String> {
+    let mut document: DocumentMut = text.parse().map_err(|e: toml_edit::TomlError| e.message().to_owned())?;
+    let tor = document.entry("tor").or_insert(Item::Table(toml_edit::Table::new()));
+    let tor = tor.as_table_like_mut().ok_or("`tor` is not a table")?;
+    if let TorChange::Isolation(isolation) = change {
+        let table = tor.entry("isolation").or_insert(Item::Table(toml_edit::Table::new()));
+        isolate(table.as_table_like_mut().ok_or("`tor.isolation` is not a table")?, isolation);
+        return Ok(document.to_string());
+    }
+    let list = tor.entry("bridges").or_insert(Item::Value(Value::Array(Array::new())));
+    let list = list.as_array_mut().ok_or("`tor.bridges` is not a list")?;
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let is = |value: &Value, line: &str| value.as_str().is_some_and(|value| words(value) == words(line));
+    match change {
+        TorChange::AddBridge(line) if list.iter().any(|v| is(v, line)) => {
+            return Err("has this bridge already".to_owned());
+        }
+        TorChange::AddBridge(line) => list.push(line.as_str()),
+        TorChange::RemoveBridge(line) if !list.iter().any(|v| is(v, line)) => {
+            return Err("has no such bridge".to_owned());
+        }
+        TorChange::RemoveBridge(line) => list.retain(|v| !is(v, line)),
+        TorChange::Isolation(_) => {}
+    }
+    if list.is_empty() {
+        tor.remove("bridges");
+    }
+    Ok(document.to_string())
+}
+
+fn isolate(table: &mut dyn toml_edit::TableLike, isolation: &Isolation) {
+    let Isolation { destination_address, destination_port, socks_credentials, port_classes } = isolation;
+    for (key, value) in [
+        ("destination_address", destination_address),
+        ("destination_port", destination_port),
+        ("socks_credentials", socks_credentials),
+    ] {
+        table.insert(key, toml_edit::value(*value));
+    }
+    let class = |class: &Vec<u16>| Value::Array(class.iter().map(|port| i64::from(*port)).collect());
+    let classes: Array = port_classes.iter().map(class).collect();
+    table.insert("port_classes", toml_edit::value(classes));
 }
 
 /// Replaces a file by what `change` makes of its text.
@@ -169,6 +243,32 @@ mod tests {
             assert!(!left.contains_key("netvm") && left.contains_key("kind"), "{odd}");
         }
         assert!(rerouted("netvm = [", None).is_err());
+    }
+
+    #[test]
+    fn bridges_and_isolation_change_and_comments_stay() {
+        let text = "# the gateway\nkind = \"torvm\"\n\n[tor] # see tor.md\nvanguards = \"full\" # slow\n";
+        let bridge = format!("192.0.2.7:443  {}", "A".repeat(40));
+        let added = tor_changed(text, &TorChange::AddBridge(bridge.clone())).unwrap();
+        assert!(
+            added.starts_with(text.trim_end()) && added.contains("bridges = [\"192.0.2.7:443"),
+            "{added}"
+        );
+        let again = tor_changed(&added, &TorChange::AddBridge(bridge.replace("  ", " ")));
+        assert_eq!(again.unwrap_err(), "has this bridge already");
+        assert_eq!(tor_changed(&added, &TorChange::RemoveBridge(bridge.clone())).unwrap(), text);
+        assert_eq!(tor_changed(text, &TorChange::RemoveBridge(bridge)).unwrap_err(), "has no such bridge");
+        let isolation = Isolation {
+            destination_port: true,
+            port_classes: vec![vec![22], vec![25, 587]],
+            ..Isolation::default()
+        };
+        let isolated = tor_changed(&added, &TorChange::Isolation(isolation.clone())).unwrap();
+        let read = crate::domain::file::parse(Path::new("tor.toml"), &isolated).unwrap();
+        assert_eq!((read.tor.value.isolation, read.tor.value.bridges.len()), (isolation, 1));
+        let fresh = tor_changed("kind = \"torvm\"\n", &TorChange::Isolation(Isolation::default())).unwrap();
+        crate::domain::file::parse(Path::new("tor.toml"), &fresh).unwrap();
+        assert!(tor_changed("tor = 1", &TorChange::AddBridge(String::new())).is_err());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The `[tor]` table of a torvm: which Tor network, how it is reached, what streams are kept apart by.
 
 use super::At;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// Bridge lines at most.
@@ -50,7 +50,8 @@ impl Vanguards {
 }
 
 /// What streams of one client are kept apart by.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Isolation {
     /// Different destinations: different circuits.
     pub destination_address: bool,

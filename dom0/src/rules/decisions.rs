@@ -143,17 +143,17 @@ impl Journal {
 
 /// A token bucket of [`BURST`] lines that fills at [`RATE`].
 #[derive(Debug)]
-struct Allowance {
+pub(crate) struct Allowance {
     left: f64,
     at: Instant,
 }
 
 impl Allowance {
-    fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Self { left: f64::from(BURST), at: now }
     }
 
-    fn take(&mut self, now: Instant) -> bool {
+    pub(crate) fn take(&mut self, now: Instant) -> bool {
         let gained = now.saturating_duration_since(self.at).as_secs_f64() * f64::from(RATE);
         self.left = (self.left + gained).min(f64::from(BURST));
         self.at = now;

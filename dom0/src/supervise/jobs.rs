@@ -2,6 +2,7 @@
 
 use super::route::Route;
 use super::runtime::{Readiness, State};
+use super::tor::{Asked, advance_asked};
 use super::wiring::Purpose;
 use super::{Reply, Supervisor, rules, unknown};
 use crate::name::Name;
@@ -25,6 +26,7 @@ pub(super) enum Job {
     Route(Route),
     Rules(rules::Install),
     RuleCounters(rules::Count),
+    Tor(Asked),
 }
 
 #[derive(Debug)]
@@ -209,6 +211,7 @@ impl Supervisor {
                 Job::Counters(job) => advance_counters(job, now).map(Job::Counters),
                 Job::Route(job) => self.advance_route(job, now).map(Job::Route),
                 Job::Rules(job) => self.advance_install(job, now).map(Job::Rules),
+                Job::Tor(job) => advance_asked(job, now).map(Job::Tor),
                 Job::RuleCounters(job) => rules::advance_count(job, now).map(Job::RuleCounters),
             });
         }

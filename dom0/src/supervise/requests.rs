@@ -40,6 +40,15 @@ impl Supervisor {
             }
             Request::RulesCounters { domain } => self.rule_counters(&domain, reply),
             Request::RulesLog { domain } => self.rules_log(&domain, reply),
+            Request::TorStatus { torvm } => self.tor_status(torvm.as_ref(), reply),
+            Request::TorNewIdentity { torvm, client, streams } => {
+                self.tor_new_identity(torvm.as_ref(), client.as_ref(), streams, reply)
+            }
+            Request::TorCircuits { torvm } => self.tor_circuits(torvm.as_ref(), reply),
+            Request::TorBridges { torvm } => self.tor_bridges(torvm.as_ref(), reply),
+            Request::TorIsolation { torvm } => self.tor_isolation(torvm.as_ref(), reply),
+            Request::TorChange { torvm, change } => self.tor_change(torvm.as_ref(), &change, reply),
+            Request::TorLog { torvm } => self.tor_log(torvm.as_ref(), reply),
             Request::Route { domain, via } => self.route(&domain, via, reply),
             Request::NicAssign { bdf, domain, accept } => self.nic_assign(bdf, &domain, accept, reply),
             Request::NicUnassign { bdf } => self.nic_unassign(bdf, reply),

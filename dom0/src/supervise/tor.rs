@@ -1,21 +1,30 @@
 //! Torvms: what they are told at first and from time to time, and what is known of their gateway programs.
 
+mod change;
+mod questions;
+
+pub(super) use questions::{Asked, advance_asked};
+
 use super::Supervisor;
 use crate::domain::Kind;
 use crate::name::Name;
 use crate::problem::Problem;
+use crate::settings::Settings;
 use crate::tor::configuration::{Configuration, configuration};
-use crate::tor::gateway::Gateway;
+use crate::tor::gateway::{Gateway, News};
+use crate::tor::journal::Journal;
 use crate::tor::relays::documents::Piece;
-use crate::tor::rules;
+use crate::tor::{rules, view};
+use crate::vmm::clean;
 use control::message::{Program, ToTor};
-use control::tor::GatewayReport;
+use control::tor::{GatewayCommand, GatewayReport};
 use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Everything that is known of torvms.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct TorBook {
+    journal: Journal,
     standings: BTreeMap<Name, Standing>,
     /// Number of the latest configuration that was sent to anyone.
     generation: u32,
@@ -37,6 +46,10 @@ pub(super) struct Standing {
 }
 
 impl TorBook {
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self { journal: Journal::new(&settings.log_dir), standings: BTreeMap::new(), generation: 0 }
+    }
+
     /// The domain's process is gone.
     pub(super) fn forget(&mut self, name: &Name) {
         if let Some(standing) = self.standings.get_mut(name) {
@@ -124,6 +137,20 @@ impl Supervisor {
         wanted.is_some_and(Configuration::begins_in_public)
     }
 
+    /// What is known of the relays that a torvm may reach.
+    fn relays_known(&self, name: &Name) -> view::Relays {
+        let allowed: usize = self.tor_rules(name).lines().map(hosts).sum();
+        let uses_bridges =
+            self.tor.standings.get(name).is_some_and(|s| s.wanted.as_ref().is_some_and(|w| w.bridges));
+        let newest = self.relays.relays(name).and_then(|relays| relays.newest());
+        let is_in_use = !uses_bridges && !self.relays.verified(name).is_empty();
+        view::Relays {
+            allowed: u32::try_from(allowed).unwrap_or(u32::MAX),
+            verified_until: newest.filter(|_| is_in_use).map(|set| set.valid_until),
+            problem: self.relays_problem(name),
+        }
+    }
+
     fn tell_time(&mut self, name: &Name) {
         let Some(control) = self.runtimes.get(name).and_then(|r| r.control.as_ref()) else { return };
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -144,18 +171,47 @@ impl Supervisor {
 
     /// A torvm said what its program does.
     pub(super) fn tor_program(&mut self, name: &Name, program: Program) {
-        self.tor.standing(name).gateway.program(name, program);
+        let News(level, text) = self.tor.standing(name).gateway.program(program);
+        tracing::info!(%name, "{text}");
+        self.tor.journal.write(name, level, &text);
     }
 
     /// A gateway program said something.
     pub(super) fn tor_report(&mut self, name: &Name, report: GatewayReport) {
-        match &report {
-            GatewayReport::Document { kind, generation, total, offset, bytes } => {
-                let piece =
-                    Piece { kind: *kind, generation: *generation, total: *total, offset: *offset, bytes };
-                self.relays_piece(name, &piece);
+        match report {
+            GatewayReport::Started { version } => {
+                self.tor.standing(name).gateway.version = Some(clean(&version));
+                self.command_tor(name, GatewayCommand::GetStatus);
             }
-            _ => self.tor.standing(name).gateway.report(name, report),
+            GatewayReport::Status(status) => {
+                if let Some(News(level, text)) =
+                    self.tor.standing(name).gateway.status(status, crate::rules::now())
+                {
+                    tracing::info!(%name, "{text}");
+                    self.tor.journal.write(name, level, &text);
+                }
+            }
+            GatewayReport::FirstByte(times) => self.tor.standing(name).gateway.first_byte(times),
+            GatewayReport::Log { level, text } => self.tor.journal.write(name, level, &text),
+            GatewayReport::Circuits { circuits, more } => self.circuits_told(name, &circuits, more),
+            GatewayReport::NewIdentity { client, closed } => self.new_identity_told(name, client, closed),
+            // The domain file says this, and the program was told it from there.
+            GatewayReport::Bridges { .. } | GatewayReport::Isolation(_) | GatewayReport::Counters { .. } => {}
+            GatewayReport::Document { kind, generation, total, offset, bytes } => {
+                self.relays_piece(name, &Piece { kind, generation, total, offset, bytes: &bytes });
+            }
         }
     }
+
+    /// Tells a torvm's gateway program something; `false` when there is nobody to tell.
+    fn command_tor(&self, name: &Name, command: GatewayCommand) -> bool {
+        let Some(control) = self.runtimes.get(name).and_then(|r| r.control.as_ref()) else { return false };
+        control.send(&ToTor::Gateway(command));
+        true
+    }
+}
+
+/// Hosts in a line of computed rules.
+fn hosts(line: &str) -> usize {
+    line.split(' ').nth(1).map_or(0, |hosts| hosts.split(',').count())
 }

@@ -2,8 +2,13 @@
 
 use crate::machine::Machine;
 use crate::{down, up};
-use dom0::protocol::{Agreement, Phase, Request, Users};
+use dom0::domain::edit::TorChange;
+use dom0::domain::tor::Isolation;
+use dom0::enclosed;
+use dom0::protocol::{Agreement, Answer, OldStreams, Outcome, Phase, Request, Users};
+use dom0::tor::view::{Bridges, Circuit, Isolated, NewIdentity, Program, TorStatus};
 use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
 
 #[test]
 fn torvm_comes_up_between_firewall_and_client() {
@@ -137,10 +142,10 @@ fn new_link_waits_until_the_old_domain_has_heard_of_it() {
     machine.log_has("work", "got on Vif(0): greetings from fw");
     machine.type_into("fw", "deaf\n");
     machine.log_has("fw", "deaf now");
-    let start = std::time::Instant::now();
+    let start = Instant::now();
     // The firewall says nothing more, and is ended for it: then there is nobody left who could let a packet through.
     machine.ask(route("work", Some("tor"))).unwrap();
-    assert!(start.elapsed() > std::time::Duration::from_millis(1000), "{:?}", start.elapsed());
+    assert!(start.elapsed() > Duration::from_millis(1000), "{:?}", start.elapsed());
     machine.log_has_times("fw", "pid ", 1);
     machine.log_has("work", "got on Vif(0): greetings from tor");
 }
@@ -181,4 +186,142 @@ fn routes_that_cannot_be() {
     assert!(steps[0].contains("takes effect at its next start"), "{steps:?}");
     assert_eq!(machine.ask(route("work", Some("tor"))).unwrap().len(), 0, "not running: nothing to do");
     assert_eq!(machine.status("work").netvm.unwrap().as_str(), "tor");
+}
+
+impl Machine {
+    /// The answer to a question about a torvm.
+    fn tor<T: serde::de::DeserializeOwned>(&self, request: Request) -> T {
+        match self.answer_to_text(request, None) {
+            (_, Answer::Done(Outcome::Stream), Some(text)) => {
+                serde_json::from_str(&enclosed::take_first(&[text]).unwrap()).unwrap()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn tor_status(&self) -> TorStatus {
+        self.tor(Request::TorStatus { torvm: None })
+    }
+
+    fn wait_for_tor(&self, wanted: impl Fn(&TorStatus) -> bool) -> TorStatus {
+        let start = Instant::now();
+        loop {
+            let status = self.tor_status();
+            if wanted(&status) {
+                return status;
+            }
+            assert!(start.elapsed() < Duration::from_secs(20), "{status:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn change_tor(&self, change: TorChange) -> Result<Vec<String>, String> {
+        self.ask(Request::TorChange { torvm: None, change })
+    }
+}
+
+#[test]
+fn status_says_what_the_program_says_without_its_tricks() {
+    let machine = Machine::with_tor();
+    assert_eq!(machine.tor_status().state, Phase::Stopped);
+    machine.ask(up(&["anon"])).unwrap();
+    let status = machine.wait_for_tor(|s| s.bootstrap.is_some());
+    let bootstrap = status.bootstrap.unwrap();
+    assert_eq!((bootstrap.percent, bootstrap.ready), (55, false));
+    assert_eq!(bootstrap.blocked.as_deref(), Some("no \u{fffd}[2J directory"));
+    assert!(bootstrap.clock_ahead_s < -1_000_000_000, "the fake's clock stands at 1970");
+    assert_eq!((status.program, status.runs), (Program::Running, 1));
+    assert_eq!((status.version.as_deref(), status.clients.len()), (Some("0.0-fake"), 1));
+    assert_eq!(status.relays.allowed, 0);
+    machine.type_into("tor", "ready\n");
+    machine.wait_for_tor(|s| s.bootstrap.as_ref().is_some_and(|b| b.ready));
+    machine.type_into("tor", "crash\n");
+    let status = machine.wait_for_tor(|s| matches!(s.program, Program::Ended(_)));
+    assert_eq!(status.program, Program::Ended("it read memory that it does not have".to_owned()));
+    let journal = std::fs::read_to_string(machine.path("log/tor.gateway")).unwrap();
+    for line in
+        ["was started (run 1)", "hello \u{fffd}[2J", "blocked at 55 %", "ready", "the gateway program ended"]
+    {
+        assert!(journal.contains(line), "{line} in {journal}");
+    }
+    assert!(!journal.contains('\x1b'), "{journal}");
+}
+
+#[test]
+fn new_identities_and_circuits_are_the_programs_answers() {
+    let machine = Machine::with_tor();
+    let new = |client: Option<&str>| Request::TorNewIdentity {
+        torvm: None,
+        client: client.map(|c| c.parse().unwrap()),
+        streams: OldStreams::Close,
+    };
+    let problem = machine.ask(new(None)).unwrap_err();
+    assert!(problem.contains("tor: is not running"), "{problem}");
+    machine.ask(up(&["anon"])).unwrap();
+    machine.wait_for_tor(|s| s.bootstrap.is_some());
+    assert_eq!(machine.tor::<NewIdentity>(new(Some("anon"))).closed, 3);
+    machine.log_has("tor", "command NewIdentity { client: Some(10.137.0.6), streams: Close }");
+    assert_eq!(machine.tor::<NewIdentity>(new(None)).closed, 3);
+    machine.log_has("tor", "command NewIdentity { client: None, streams: Close }");
+    assert!(machine.ask(new(Some("work"))).unwrap_err().contains("work: is not behind a torvm"));
+    let circuits: Vec<Circuit> = machine.tor(Request::TorCircuits { torvm: None });
+    assert_eq!(circuits.len(), 3);
+    assert_eq!((circuits[2].client.as_str(), circuits[2].id.as_str()), ("anon", "Circ\u{fffd} 1"));
+    assert!(circuits[0].hops[1].is_none());
+    machine.type_into("tor", "deaf\n");
+    machine.log_has("tor", "deaf now");
+    // It is ended for its silence before it could be waited for.
+    let problem = machine.ask(new(None)).unwrap_err();
+    assert!(problem.contains("did not answer in time"), "{problem}");
+}
+
+#[test]
+fn bridges_are_saved_allowed_and_told() {
+    let machine = Machine::with_tor();
+    machine.ask(up(&["tor"])).unwrap();
+    machine.log_has("tor", "configuration 1: ");
+    let bridge = format!("192.0.2.7:443 {}", "AB".repeat(20));
+    let steps = machine.change_tor(TorChange::AddBridge(bridge.clone())).unwrap();
+    assert!(steps[0].contains("open connections end"), "{steps:?}");
+    machine.log_has("tor", "configuration 2: ");
+    machine.log_has("fw", "generation 2: 1 rules");
+    assert_eq!(machine.rules("tor").1, "accept 192.0.2.7 tcp 443\n");
+    let shown: Bridges = machine.tor(Request::TorBridges { torvm: None });
+    assert_eq!(shown.bridges, [bridge.as_str()]);
+    assert!(machine.change_tor(TorChange::AddBridge(bridge.clone())).unwrap_err().contains("already"));
+    let file = std::fs::read_to_string(machine.path("domains/tor.toml")).unwrap();
+    for bad in ["obfs4 192.0.2.7:443 x", "192.0.2.7:443", ""] {
+        assert!(machine.change_tor(TorChange::AddBridge(bad.to_owned())).is_err(), "{bad}");
+    }
+    assert_eq!(std::fs::read_to_string(machine.path("domains/tor.toml")).unwrap(), file);
+    machine.change_tor(TorChange::RemoveBridge(bridge)).unwrap();
+    machine.log_has("fw", "generation 3: 0 rules");
+    machine.log_has("tor", "configuration 3: ");
+}
+
+#[test]
+fn isolation_is_saved_and_told_and_what_is_wrong_changes_nothing() {
+    let machine = Machine::with_tor();
+    machine.ask(up(&["tor"])).unwrap();
+    machine.log_has("tor", "configuration 1: ");
+    let isolation =
+        Isolation { destination_port: true, port_classes: vec![vec![22]], ..Isolation::default() };
+    machine.change_tor(TorChange::Isolation(isolation.clone())).unwrap();
+    machine.log_has("tor", "by-destination-port = true");
+    assert_eq!(machine.tor::<Isolated>(Request::TorIsolation { torvm: None }).isolation, isolation);
+    let file = std::fs::read_to_string(machine.path("domains/tor.toml")).unwrap();
+    let bad = Isolation { port_classes: vec![vec![22], vec![22]], ..isolation };
+    assert!(machine.change_tor(TorChange::Isolation(bad)).unwrap_err().contains("stands there twice"));
+    assert_eq!(std::fs::read_to_string(machine.path("domains/tor.toml")).unwrap(), file);
+}
+
+#[test]
+fn which_torvm_is_meant_has_to_be_said_where_there_are_several() {
+    let machine = Machine::with_tor();
+    machine.write_domain("tor2", "kind = \"torvm\"\nnetvm = \"fw\"\n");
+    let problem = machine.ask(Request::TorStatus { torvm: None }).unwrap_err();
+    assert!(problem.contains("several torvms") && problem.contains("--domain: tor, tor2"), "{problem}");
+    machine.ask(Request::TorStatus { torvm: Some("tor2".parse().unwrap()) }).unwrap();
+    let problem = machine.ask(Request::TorStatus { torvm: Some("fw".parse().unwrap()) }).unwrap_err();
+    assert!(problem.contains("fw: is a firewallvm, not a torvm"), "{problem}");
 }

@@ -186,7 +186,7 @@ fn join(words: impl Iterator<Item = String>) -> String {
 }
 
 /// A time in seconds since 1970, in this machine's time zone.
-pub(super) fn local_time(seconds: u64) -> String {
+pub(in super::super) fn local_time(seconds: u64) -> String {
     let time = i64::try_from(seconds).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
     time.map_or_else(
         || seconds.to_string(),

@@ -1,0 +1,287 @@
+//! Users' questions about torvms: answered from what is known, or by the gateway program.
+
+use super::super::jobs::{Job, finish};
+use super::super::runtime::State;
+use super::super::{Reply, Supervisor, unknown};
+use crate::domain::Kind;
+use crate::enclosed;
+use crate::name::Name;
+use crate::plan::Machine;
+use crate::problem::{Problem, Problems};
+use crate::protocol::{Answer, OldStreams, Outcome};
+use crate::tor::gateway::relay;
+use crate::tor::{journal, view};
+use crate::vmm::clean;
+use control::tor::{self, GatewayCommand};
+use serde::Serialize;
+use std::fs::OpenOptions;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::time::{Duration, Instant};
+
+/// How long a gateway program is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Circuits that are shown at most.
+const MAX_CIRCUITS: usize = 4096;
+
+/// A question that a gateway program has yet to answer.
+#[derive(Debug)]
+pub(in super::super) struct Asked {
+    name: Name,
+    question: Question,
+    deadline: Instant,
+    reply: Reply,
+}
+
+#[derive(Debug)]
+enum Question {
+    Circuits { found: Vec<view::Circuit>, complete: bool },
+    NewIdentity { client: Option<Ipv4Addr>, closed: Option<u32> },
+}
+
+/// Encloses an answer.
+fn enclose(reply: &Reply, value: &impl Serialize) -> Result<(), Problem> {
+    let fail = |why: String| {
+        Problem::new("bulkheadd", format!("its answer cannot be passed on: {why}"), "try again")
+    };
+    let text = serde_json::to_string(value).map_err(|e| fail(e.to_string()))?;
+    let memory = enclosed::put(&text).map_err(|e| fail(e.to_string()))?;
+    let _ = reply.send((Answer::Done(Outcome::Stream), Some(memory)));
+    Ok(())
+}
+
+impl Supervisor {
+    /// The torvm that is meant: the one that is named, or the only one.
+    pub(super) fn torvm(&mut self, named: Option<&Name>) -> Result<Name, Problems> {
+        self.reload_quietly()?;
+        let torvms: Vec<&Machine> = self.plan.machines.iter().filter(|m| m.kind == Kind::Torvm).collect();
+        if let Some(name) = named {
+            let machine = self.plan.machine(name).ok_or_else(|| unknown(name))?;
+            if machine.kind != Kind::Torvm {
+                let why = format!("is a {}, not a torvm", machine.kind);
+                return Err(Problem::new(name.to_string(), why, "name a torvm").into());
+            }
+            return Ok(name.clone());
+        }
+        match torvms.as_slice() {
+            [only] => Ok(only.name.clone()),
+            [] => Err(Problem::new("tor", "there is no torvm", "write a domain file of kind torvm").into()),
+            several => {
+                let names: Vec<&str> = several.iter().map(|m| m.name.as_str()).collect();
+                let remedy = format!("say which one with --domain: {}", names.join(", "));
+                Err(Problem::new("tor", "there are several torvms", remedy).into())
+            }
+        }
+    }
+
+    pub(in super::super) fn tor_status(
+        &mut self,
+        torvm: Option<&Name>,
+        reply: &Reply,
+    ) -> Result<Option<Outcome>, Problems> {
+        let name = self.torvm(torvm)?;
+        let state = self.runtimes.get(&name).map_or(State::Stopped, |r| r.state).phase(self.is_ready(&name));
+        let configured = self.domains.get(&name).map(|d| d.tor.value.clone()).unwrap_or_default();
+        let behind = self.plan.machines.iter().filter(|m| m.netvm.as_ref() == Some(&name));
+        let clients = behind.map(|m| m.name.clone()).collect();
+        let relays = self.relays_known(&name);
+        let standing = self.tor.standing(&name);
+        let gateway = &standing.gateway;
+        let status = view::TorStatus {
+            state,
+            program: gateway.program.clone(),
+            runs: gateway.runs,
+            version: gateway.version.clone(),
+            problem: standing.problem.as_ref().map(|p| format!("{}: {}", p.what, p.why)),
+            bootstrap: gateway.bootstrap(),
+            guards: gateway.guards(),
+            bridges: !configured.bridges.is_empty(),
+            clients,
+            streams: gateway.streams(),
+            relays,
+            domain: name,
+        };
+        enclose(reply, &status)?;
+        Ok(None)
+    }
+
+    pub(in super::super) fn tor_bridges(
+        &mut self,
+        torvm: Option<&Name>,
+        reply: &Reply,
+    ) -> Result<Option<Outcome>, Problems> {
+        let domain = self.torvm(torvm)?;
+        let bridges = self.domains.get(&domain).map(|d| d.tor.value.bridges.clone()).unwrap_or_default();
+        enclose(reply, &view::Bridges { domain, bridges })?;
+        Ok(None)
+    }
+
+    pub(in super::super) fn tor_isolation(
+        &mut self,
+        torvm: Option<&Name>,
+        reply: &Reply,
+    ) -> Result<Option<Outcome>, Problems> {
+        let domain = self.torvm(torvm)?;
+        let isolation = self.domains.get(&domain).map(|d| d.tor.value.isolation.clone()).unwrap_or_default();
+        enclose(reply, &view::Isolated { domain, isolation })?;
+        Ok(None)
+    }
+
+    pub(in super::super) fn tor_log(
+        &mut self,
+        torvm: Option<&Name>,
+        reply: &Reply,
+    ) -> Result<Option<Outcome>, Problems> {
+        let name = self.torvm(torvm)?;
+        let path = journal::path(&self.settings.log_dir, &name);
+        let mut options = OpenOptions::new();
+        // Nothing may have been reported yet; whoever follows waits for the first line.
+        let file = options
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(0o640)
+            .open(&path)
+            .and_then(|_| OpenOptions::new().read(true).open(&path));
+        let file = file.map_err(|e| {
+            let remedy = "check the directory and its space";
+            Problem::new(path.display().to_string(), format!("cannot be read: {e}"), remedy)
+        })?;
+        let _ = reply.send((Answer::Done(Outcome::Stream), Some(file.into())));
+        Ok(None)
+    }
+
+    pub(in super::super) fn tor_circuits(
+        &mut self,
+        torvm: Option<&Name>,
+        reply: &Reply,
+    ) -> Result<Option<Outcome>, Problems> {
+        let name = self.torvm(torvm)?;
+        let question = Question::Circuits { found: Vec::new(), complete: false };
+        self.ask_tor(name, GatewayCommand::GetCircuits, question, reply)
+    }
+
+    pub(in super::super) fn tor_new_identity(
+        &mut self,
+        torvm: Option<&Name>,
+        client: Option<&Name>,
+        streams: OldStreams,
+        reply: &Reply,
+    ) -> Result<Option<Outcome>, Problems> {
+        let (name, address) = match client {
+            None => (self.torvm(torvm)?, None),
+            Some(client) => self.torvm_above(torvm, client)?,
+        };
+        let streams = match streams {
+            OldStreams::Keep => tor::OldStreams::Keep,
+            OldStreams::Close => tor::OldStreams::Close,
+        };
+        let command = GatewayCommand::NewIdentity { client: address, streams };
+        self.ask_tor(name, command, Question::NewIdentity { client: address, closed: None }, reply)
+    }
+
+    /// The torvm above an AppVM, and the AppVM's address.
+    fn torvm_above(
+        &mut self,
+        named: Option<&Name>,
+        client: &Name,
+    ) -> Result<(Name, Option<Ipv4Addr>), Problems> {
+        self.reload_quietly()?;
+        let machine = self.plan.machine(client).ok_or_else(|| unknown(client))?;
+        let above = machine.netvm.clone().filter(|_| machine.kind == Kind::Appvm);
+        let is_torvm = |name: &Name| self.plan.machine(name).is_some_and(|m| m.kind == Kind::Torvm);
+        let above = above.filter(|above| is_torvm(above) && named.is_none_or(|named| named == above));
+        match (above, &machine.client) {
+            (Some(above), Some((_, described))) => Ok((above, Some(described.v4))),
+            _ => {
+                let why = named.map_or("is not behind a torvm".to_owned(), |n| format!("is not behind {n}"));
+                Err(Problem::new(client.to_string(), why, "name an AppVM whose netvm is a torvm").into())
+            }
+        }
+    }
+
+    fn ask_tor(
+        &mut self,
+        name: Name,
+        command: GatewayCommand,
+        question: Question,
+        reply: &Reply,
+    ) -> Result<Option<Outcome>, Problems> {
+        self.running(&name)?;
+        let runs = self.tor.standing(&name).gateway.program == view::Program::Running;
+        if !runs || !self.command_tor(&name, command) {
+            let why = "its gateway program does not run";
+            return Err(Problem::new(name.to_string(), why, "look at `bulkhead tor status`").into());
+        }
+        let (deadline, reply) = (Instant::now() + PATIENCE, reply.clone());
+        self.jobs.push(Job::Tor(Asked { name, question, deadline, reply }));
+        Ok(None)
+    }
+
+    /// A gateway program told a page of its circuits.
+    pub(super) fn circuits_told(&mut self, name: &Name, circuits: &[tor::Circuit], more: bool) {
+        let shown: Vec<view::Circuit> = circuits.iter().map(|circuit| self.circuit(circuit)).collect();
+        for question in self.questions(name) {
+            if let Question::Circuits { found, complete } = question
+                && !*complete
+            {
+                let room = MAX_CIRCUITS.saturating_sub(found.len());
+                found.extend(shown.iter().take(room).cloned());
+                *complete = !more || found.len() >= MAX_CIRCUITS;
+            }
+        }
+    }
+
+    fn circuit(&self, circuit: &tor::Circuit) -> view::Circuit {
+        let whose = |m: &&Machine| m.client.as_ref().is_some_and(|(_, c)| c.v4 == circuit.client);
+        let owner = self.plan.machines.iter().find(whose).map(|m| m.name.to_string());
+        view::Circuit {
+            client: owner.unwrap_or_else(|| circuit.client.to_string()),
+            id: clean(&circuit.id),
+            identity: circuit.identity,
+            hops: circuit.hops.iter().map(|hop| hop.as_ref().map(relay)).collect(),
+            streams: circuit.streams,
+        }
+    }
+
+    /// A gateway program made a new identity.
+    pub(super) fn new_identity_told(&mut self, name: &Name, whose: Option<Ipv4Addr>, cut: u32) {
+        let waiting = self.questions(name).find_map(|question| match question {
+            Question::NewIdentity { client, closed } if *client == whose && closed.is_none() => Some(closed),
+            _ => None,
+        });
+        if let Some(closed) = waiting {
+            *closed = Some(cut);
+        }
+    }
+
+    fn questions(&mut self, name: &Name) -> impl Iterator<Item = &mut Question> {
+        self.jobs.iter_mut().filter_map(move |job| match job {
+            Job::Tor(asked) if asked.name == *name => Some(&mut asked.question),
+            _ => None,
+        })
+    }
+}
+
+/// Answers once the program has.
+pub(in super::super) fn advance_asked(job: Asked, now: Instant) -> Option<Asked> {
+    let sent = match &job.question {
+        Question::Circuits { found, complete: true } => enclose(&job.reply, found),
+        Question::NewIdentity { closed: Some(closed), .. } => {
+            enclose(&job.reply, &view::NewIdentity { closed: *closed })
+        }
+        _ if now < job.deadline => return Some(job),
+        _ => {
+            let why = "its gateway program did not answer in time";
+            Err(Problem::new(
+                job.name.to_string(),
+                why,
+                "look at `bulkhead tor status` and `bulkhead tor log`",
+            ))
+        }
+    };
+    if let Err(problem) = sent {
+        finish(Some(&job.reply), Err(problem.into()));
+    }
+    None
+}
