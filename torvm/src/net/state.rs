@@ -246,8 +246,9 @@ impl Core {
 
     /// Notices what became of a connection.
     pub(super) fn after(&mut self, slot: Slot, reset: Reset) {
+        let now_us = self.now_us;
         let Some(stream) = self.table.stream_mut(slot) else { return };
-        let event = stream.notice(reset == Reset::Yes);
+        let event = stream.notice(reset == Reset::Yes, now_us);
         self.settle(slot, event);
     }
 
@@ -263,9 +264,10 @@ impl Core {
 
     /// Resets every connection that `which` says. Its owner is told.
     pub(super) fn reset(&mut self, which: impl Fn(&Stream) -> bool) {
+        let now_us = self.now_us;
         for slot in 0..SOCKETS {
             let Some(stream) = self.table.stream_mut(slot).filter(|stream| which(stream)) else { continue };
-            stream.abort();
+            stream.abort(now_us);
             self.after(slot, Reset::Yes);
             self.list(slot);
         }

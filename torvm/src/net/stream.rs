@@ -17,6 +17,8 @@ const HANDSHAKE_US: u64 = 20 * SECOND_US;
 const CONNECT_US: u64 = 60 * SECOND_US;
 /// How long a peer may leave unanswered what it was sent.
 const SILENCE_US: u64 = 300 * SECOND_US;
+/// How long a reset may wait for room.
+const RESET_US: u64 = 5 * SECOND_US;
 /// How long a connection lives after the program has closed it.
 const ORPHAN_US: u64 = 60 * SECOND_US;
 
@@ -82,6 +84,7 @@ pub(super) struct Stream {
     /// When the peer last said something, or was last given reason to.
     heard_us: u64,
     closed_us: Option<u64>,
+    aborted_us: Option<u64>,
     /// Whether its buffers are counted, and whether they are a relay's large ones.
     counted: Option<bool>,
 }
@@ -128,6 +131,7 @@ impl Stream {
             over: false,
             heard_us: now_us,
             closed_us: None,
+            aborted_us: None,
             counted: None,
         }
     }
@@ -266,17 +270,20 @@ impl Stream {
         self.closed_us = Some(now_us);
         self.heard_us = now_us;
         if abrupt {
-            self.abort();
+            self.abort(now_us);
         } else {
             self.shut_write(now_us);
         }
     }
 
     /// Ends it at once; the peer is told by a reset, but not one that has not answered yet.
-    pub(super) fn abort(&mut self) {
+    pub(super) fn abort(&mut self, now_us: u64) {
         if self.state() == State::SynSent {
             self.tcp = None;
         } else if let Some(tcp) = self.tcp.as_mut().filter(|tcp| !tcp.is_gone()) {
+            if tcp.state() != State::Closed {
+                self.aborted_us = Some(now_us);
+            }
             tcp.socket_mut().abort();
         }
     }
@@ -294,6 +301,9 @@ impl Stream {
     /// When to look at it although nothing happens.
     pub(super) fn deadline(&self) -> Option<u64> {
         let tcp = self.tcp.as_ref()?;
+        if let Some(aborted_us) = self.aborted_us {
+            return Some(aborted_us.saturating_add(RESET_US));
+        }
         let owed = match tcp.state() {
             State::SynReceived | State::Listen => Some(HANDSHAKE_US),
             State::SynSent => Some(CONNECT_US),
@@ -306,7 +316,7 @@ impl Stream {
         [owed, orphan].into_iter().flatten().min()
     }
 
-    /// Gives it up if its deadline has come; whether it has.
+    /// Gives it up if its deadline has come; whether its peer was too late.
     pub(super) fn expire(&mut self, now_us: u64) -> bool {
         if self.deadline().is_none_or(|at| now_us < at) {
             return false;
@@ -314,14 +324,19 @@ impl Stream {
         match self.state() {
             // Who never answered is not told either.
             State::SynSent | State::SynReceived | State::Listen => self.tcp = None,
-            _ => self.abort(),
+            // The reset found no room in all that time.
+            State::Closed => {
+                self.tcp = None;
+                return false;
+            }
+            _ => self.abort(now_us),
         }
         self.error = Some(Errno::TIMEDOUT);
         true
     }
 
     /// Notices what a segment, or the time, has changed. `reset`: the segment was a reset.
-    pub(super) fn notice(&mut self, reset: bool) -> Event {
+    pub(super) fn notice(&mut self, reset: bool, now_us: u64) -> Event {
         let before = self.seen;
         let Some(tcp) = self.tcp.as_ref() else { return self.end(before.state, reset) };
         let now = look(tcp);
@@ -333,7 +348,7 @@ impl Stream {
         }
         if self.owner == Owner::Nobody && now.received > 0 {
             // Linux: nobody will read it, and the peer had better know.
-            self.abort();
+            self.abort(now_us);
         }
         match self.state() {
             State::Closed => self.end(before.state, reset),

@@ -1,0 +1,353 @@
+//! The Tor gateway's networks where a client and everybody behind the uplink are the fuzzer, and the program too: frames of
+//! any kind, segments that fit the connections that there are, calls in any order, time that passes. Nothing panics, the
+//! networks come to rest, and what leaves on the uplink is ARP or TCP of a connection that the program began.
+#![no_main]
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::{Ipv4Addr, SocketAddrV4},
+    rc::Rc,
+};
+
+use control::message::Client;
+use libfuzzer_sys::fuzz_target;
+use link::{Csum, Gso, GsoKind, Meta};
+use packet::{
+    checksum::pseudo_v4,
+    ethernet::{self, Ethernet},
+    headers::{Frame, Headers, Network, Transport, parse},
+    ipv4::Ipv4,
+};
+use torvm::{
+    frames::{Frames, PortFault},
+    net::{Net, TRANSPARENT, UPLINK},
+    sockets::{Half, SocketId, SocketKind, Sockets},
+};
+
+const US: [u8; 6] = [0xFE, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF];
+const CLIENT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
+const UPLINK_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+const NEXT_HOP: [u8; 6] = [2, 0, 0, 0, 0, 9];
+const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 137, 0, 2);
+const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 137, 0, 1);
+const OURS: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
+const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
+
+#[derive(Default)]
+struct Queues {
+    to_net: VecDeque<(Meta, Vec<u8>)>,
+    from_net: VecDeque<Vec<u8>>,
+    full: bool,
+}
+
+#[derive(Clone, Default)]
+struct End(Rc<RefCell<Queues>>);
+
+impl Frames for End {
+    fn receive(&mut self, buffer: &mut [u8]) -> Result<Option<(Meta, usize)>, PortFault> {
+        let Some((meta, frame)) = self.0.borrow_mut().to_net.pop_front() else { return Ok(None) };
+        buffer[..frame.len()].copy_from_slice(&frame);
+        Ok(Some((meta, frame.len())))
+    }
+
+    fn send(&mut self, _: &Meta, frame: &[u8]) -> bool {
+        let mut queues = self.0.borrow_mut();
+        if !queues.full {
+            queues.from_net.push_back(frame.to_vec());
+        }
+        !queues.full
+    }
+
+    fn has_room(&mut self, _: usize) -> bool {
+        !self.0.borrow().full
+    }
+
+    fn flush(&mut self) {}
+
+    fn arm(&mut self) -> bool {
+        self.0.borrow().to_net.is_empty()
+    }
+}
+
+/// What was last said in a connection: the ends as the other side sees them, and the numbers that go on from there.
+type Said = BTreeMap<(SocketAddrV4, SocketAddrV4), (u32, u32)>;
+
+struct World {
+    net: Net<End>,
+    client: End,
+    uplink: End,
+    now_us: u64,
+    sockets: Vec<SocketId>,
+    peers: BTreeSet<SocketAddrV4>,
+    said: [Said; 2],
+}
+
+fn described(mac: [u8; 6], v4: Ipv4Addr, v4_gateway: Ipv4Addr) -> Client {
+    Client { name: Default::default(), mac, v4, v4_gateway, v4_prefix: 24, v6_prefix: None, mtu: 1500 }
+}
+
+/// Deltas that matter to sequence numbers.
+const DELTAS: [u32; 16] = [
+    0,
+    0,
+    0,
+    0,
+    0,
+    1,
+    0xFFFF_FFFF,
+    100,
+    0xFFFF_FF9C,
+    1460,
+    65_535,
+    65_536,
+    0x4000_0000,
+    0xC000_0000,
+    0x7FFF_FFFF,
+    0x8000_0000,
+];
+
+impl World {
+    fn new() -> Self {
+        let (client, uplink) = (End::default(), End::default());
+        let mut net = Net::new([1, 2]);
+        assert!(net.set_uplink(&described(UPLINK_MAC, OURS, ROUTER)));
+        assert!(net.set_client(2, &described(CLIENT_MAC, CLIENT, GATEWAY)));
+        assert!(net.attach(UPLINK, uplink.clone()) && net.attach(2, client.clone()));
+        let said = [Said::new(), Said::new()];
+        let mut world =
+            Self { net, client, uplink, now_us: 1, sockets: Vec::new(), peers: BTreeSet::new(), said };
+        for port in [TRANSPARENT, 9050] {
+            let id = world.net.open(SocketKind::Stream).unwrap();
+            world.net.bind(id, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port)).unwrap();
+            world.net.listen(id, 8).unwrap();
+            world.sockets.push(id);
+        }
+        let id = world.net.open(SocketKind::Datagram).unwrap();
+        world.net.bind(id, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 5300)).unwrap();
+        world.sockets.push(id);
+        world
+    }
+
+    /// Polls until there is nothing to do, and looks at what came out.
+    fn rest(&mut self) {
+        let rested = (0..2000).any(|_| !self.net.poll(self.now_us) && self.net.arm());
+        if !rested {
+            let last = |end: &End| {
+                let queues = end.0.borrow();
+                queues.from_net.iter().rev().take(3).map(|frame| parse(frame)).collect::<Vec<_>>()
+            };
+            panic!("the networks never rest: {:?} {:?}", last(&self.client), last(&self.uplink));
+        }
+        let out: Vec<_> = self.client.0.borrow_mut().from_net.drain(..).collect();
+        for frame in out {
+            assert_eq!((&frame[..6], &frame[6..12]), (&CLIENT_MAC[..], &US[..]));
+            self.note(0, &frame);
+        }
+        let out: Vec<_> = self.uplink.0.borrow_mut().from_net.drain(..).collect();
+        for frame in out {
+            self.check_uplink(&frame);
+            self.note(1, &frame);
+        }
+    }
+
+    fn check_uplink(&mut self, frame: &[u8]) {
+        assert_eq!(frame[6..12], UPLINK_MAC);
+        match parse(frame).expect("a sound frame") {
+            Frame::Arp(_, arp) => {
+                assert_eq!((arp.sender, arp.sender_mac), (OURS, UPLINK_MAC));
+                if arp.target == ROUTER && frame[..6] == [0xFF; 6] {
+                    let reply = packet::arp::Arp {
+                        operation: packet::arp::Operation::Reply,
+                        sender_mac: NEXT_HOP,
+                        sender: ROUTER,
+                        target_mac: UPLINK_MAC,
+                        target: OURS,
+                    };
+                    let reply = (Meta::default(), reply.emit(UPLINK_MAC).to_vec());
+                    self.uplink.0.borrow_mut().to_net.push_back(reply);
+                }
+            }
+            Frame::Ip(Headers { network: Network::V4(ip), transport: Transport::Tcp(tcp), .. }) => {
+                assert_eq!(ip.source, OURS);
+                let peer = SocketAddrV4::new(ip.destination, tcp.destination_port);
+                assert!(self.peers.contains(&peer), "to {peer}, whom the program never called");
+            }
+            other => panic!("{other:?} on the uplink"),
+        }
+    }
+
+    /// Remembers a segment's numbers.
+    fn note(&mut self, side: usize, frame: &[u8]) {
+        let Ok(Frame::Ip(headers)) = parse(frame) else { return };
+        let (Network::V4(ip), Transport::Tcp(tcp)) = (&headers.network, &headers.transport) else { return };
+        let len = u32::try_from(headers.payload_len()).unwrap() + u32::from(tcp.flags & 3 != 0);
+        let ours = SocketAddrV4::new(ip.source, tcp.source_port);
+        let theirs = SocketAddrV4::new(ip.destination, tcp.destination_port);
+        self.said[side].insert((theirs, ours), (tcp.acknowledgement, tcp.sequence.wrapping_add(len)));
+    }
+
+    /// A segment from the client (side 0) or a relay (1), of a connection that there is or of a new one.
+    fn segment(&mut self, side: usize, bytes: &[u8]) {
+        let [which, flags, deltas, window, options, len, ..] = *bytes else { return };
+        let bytes = &bytes[6..];
+        let known = self.said[side].iter().nth(usize::from(which & 0x7F) % self.said[side].len().max(1));
+        let fresh = (
+            (
+                SocketAddrV4::new(CLIENT, 1024 + u16::from(which)),
+                SocketAddrV4::new(
+                    if flags & 0x80 == 0 { GATEWAY } else { Ipv4Addr::new(9, 9, 9, which) },
+                    9050,
+                ),
+            ),
+            (7, 0),
+        );
+        let ((from, to), (sequence, acknowledgement)) = match known {
+            Some((ends, numbers)) if which & 0x80 == 0 => (*ends, *numbers),
+            _ if side == 0 => fresh,
+            _ => return,
+        };
+        let options = &bytes[..(usize::from(options) % 11 * 4).min(bytes.len() / 4 * 4)];
+        let payload = vec![len; usize::from(len) * if len & 1 == 0 { 1 } else { 257 }];
+        let segment_len = 20 + options.len() + payload.len();
+        if 20 + segment_len > 65_535 {
+            return;
+        }
+        let mut segment = vec![0; 20];
+        segment[..2].copy_from_slice(&from.port().to_be_bytes());
+        segment[2..4].copy_from_slice(&to.port().to_be_bytes());
+        let sequence = sequence.wrapping_add(DELTAS[usize::from(deltas & 15)]);
+        let acknowledgement = acknowledgement.wrapping_add(DELTAS[usize::from(deltas >> 4)]);
+        segment[4..8].copy_from_slice(&sequence.to_be_bytes());
+        segment[8..12].copy_from_slice(&acknowledgement.to_be_bytes());
+        segment[12] = u8::try_from((20 + options.len()) / 4).unwrap() << 4;
+        segment[13] = flags & 0x3F;
+        segment[14] = window;
+        segment.extend_from_slice(options);
+        segment.extend_from_slice(&payload);
+        let sum =
+            pseudo_v4(*from.ip(), *to.ip(), 6, u32::try_from(segment_len).unwrap()).bytes(&segment).finish();
+        segment[16..18].copy_from_slice(&sum.to_be_bytes());
+        let gso = (segment_len > 1480).then_some(Gso { kind: GsoKind::Tcp4, size: 1460, header_len: 54 });
+        let csum = if gso.is_some() { Csum::Partial { start: 34, offset: 16 } } else { Csum::None };
+        self.give(
+            side,
+            Meta { csum, gso, ..Meta::default() },
+            ip_frame(side, *from.ip(), *to.ip(), 6, &segment),
+        );
+    }
+
+    fn give(&mut self, side: usize, meta: Meta, frame: Vec<u8>) {
+        let end = if side == 0 { &self.client } else { &self.uplink };
+        end.0.borrow_mut().to_net.push_back((meta, frame));
+    }
+
+    /// A call of the program.
+    fn call(&mut self, bytes: &[u8]) {
+        let [which, call, more, ..] = *bytes else { return };
+        let Some(id) = self.sockets.get(usize::from(which) % self.sockets.len().max(1)).copied() else {
+            return;
+        };
+        let any = SocketAddrV4::new(CLIENT, 1024 + u16::from(more));
+        match call % 14 {
+            0 => self.sockets.extend(self.net.open(SocketKind::Stream)),
+            1 => {
+                let peer = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, more % 4), 9001);
+                if self.net.connect(id, peer).is_err_and(|error| error == torvm::errno::Errno::INPROGRESS) {
+                    self.peers.insert(peer);
+                }
+            }
+            2 => self.sockets.extend(self.net.accept(id).map(|(id, _)| id)),
+            3 => drop(self.net.send(id, &vec![more; usize::from(more) * 300])),
+            4 => drop(self.net.receive(id, &mut vec![0; usize::from(more) * 300])),
+            5 => drop(self.net.shutdown(id, if more & 1 == 0 { Half::Write } else { Half::Read })),
+            6 => self.net.set_reset_on_close(id, more & 1 == 0),
+            7 | 8 => {
+                self.net.close(id);
+                self.sockets.retain(|other| *other != id);
+                assert!(self.net.readiness(id).bits == 0 && self.net.peer(id).is_err(), "closed");
+            }
+            9 => drop(self.net.take_error(id)),
+            10 => drop(self.net.receive_from(id, &mut [0; 600])),
+            11 => drop(self.net.send_to(id, &[more; 40], any)),
+            12 => drop((self.net.readiness(id), self.net.local(id), self.net.original_destination(id))),
+            _ if more == 0 => {
+                self.net.end_program();
+                self.sockets.clear();
+            }
+            _ => drop(self.net.listen(id, u32::from(more))),
+        }
+    }
+
+    /// The machine around us changes.
+    fn machine(&mut self, what: u8) {
+        match what % 8 {
+            0 => drop(self.net.detach(2)),
+            1 => drop(self.net.attach(2, self.client.clone())),
+            2 => drop(self.net.detach(UPLINK)),
+            3 => drop(self.net.attach(UPLINK, self.uplink.clone())),
+            4 => self.net.forget_client(2),
+            5 => drop(self.net.set_client(2, &described(CLIENT_MAC, CLIENT, GATEWAY))),
+            6 => {
+                let full = self.client.0.borrow().full;
+                self.client.0.borrow_mut().full = !full;
+            }
+            _ => {
+                let full = self.uplink.0.borrow().full;
+                self.uplink.0.borrow_mut().full = !full;
+            }
+        }
+    }
+}
+
+fn ip_frame(side: usize, source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, payload: &[u8]) -> Vec<u8> {
+    let ethernet = match side {
+        0 => Ethernet { destination: US, source: CLIENT_MAC, ethertype: ethernet::IPV4 },
+        _ => Ethernet { destination: UPLINK_MAC, source: NEXT_HOP, ethertype: ethernet::IPV4 },
+    };
+    let ip = Ipv4 {
+        source,
+        destination,
+        ttl: 64,
+        protocol,
+        total_len: u16::try_from(20 + payload.len()).unwrap(),
+        dont_fragment: true,
+        more_fragments: false,
+        fragment_offset: 0,
+        identification: 0,
+    };
+    [&ethernet.emit()[..], &ip.emit(), payload].concat()
+}
+
+fuzz_target!(|data: &[u8]| {
+    let mut world = World::new();
+    let mut rest = data;
+    while let [op, len, tail @ ..] = rest {
+        let (bytes, tail) = tail.split_at(usize::from(*len).min(tail.len()));
+        rest = tail;
+        let side = usize::from(op >> 7);
+        match op % 8 {
+            0 | 1 => world.segment(side, bytes),
+            2 | 3 => world.call(bytes),
+            4 => world.now_us += u64::from(*op) << (len % 24),
+            5 => {
+                let frame = match side {
+                    0 => [&US[..], &CLIENT_MAC, bytes].concat(),
+                    _ => [&UPLINK_MAC[..], &NEXT_HOP, bytes].concat(),
+                };
+                world.give(side, Meta::default(), frame);
+            }
+            6 => {
+                let (source, destination) =
+                    if side == 0 { (CLIENT, Ipv4Addr::new(9, 9, 9, 9)) } else { (ROUTER, OURS) };
+                world.give(
+                    side,
+                    Meta::default(),
+                    ip_frame(side, source, destination, [17, 1, 6, 47][usize::from(*len % 4)], bytes),
+                );
+            }
+            _ => world.machine(*len),
+        }
+        world.rest();
+    }
+});
