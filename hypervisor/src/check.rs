@@ -204,9 +204,6 @@ fn values(config: &Config) -> Result<(), SetupError> {
     {
         return bad("vifs, disks, devices", format!("at most {MAX_DEVICES} each"));
     }
-    if config.boot_info && config.initrd.is_some() {
-        return bad("initrd", "a unikernel (boot_info) takes none".into());
-    }
     if config.dma_arena_mib > 0 && !config.boot_info {
         return bad("dma_arena_mib", "only a unikernel (boot_info) knows a DMA arena".into());
     }

@@ -32,7 +32,7 @@ pub struct Config {
     /// Number of virtual processors.
     #[serde(default = "one")]
     pub vcpus: u8,
-    /// Whether to hand over a [`abi::boot_info::BootInfo`] module (unikernels) instead of an initrd.
+    /// Whether to hand over a [`abi::boot_info::BootInfo`] module (unikernels), in front of the initrd if there is one.
     #[serde(default)]
     pub boot_info: bool,
     /// Where the serial console goes; standard output when absent. Read from the same descriptor.
