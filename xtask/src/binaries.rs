@@ -29,7 +29,7 @@ const TORVM_BUNDLED_LIMIT: u64 = 10 * 1024 * 1024;
 const GATEWAY_VARIABLE: &str = "BULKHEAD_GATEWAY";
 
 /// Configuration of the gateway program unless dom0 sends another.
-pub(crate) const GATEWAY_CONFIGURATION: &str = include_str!("../guest/gateway.toml");
+pub(crate) const GATEWAY_CONFIGURATION: &str = include_str!("../../torvm/gateway/gateway.toml");
 
 /// Builds a driver domain's image and returns its path.
 ///
@@ -75,7 +75,8 @@ pub(crate) fn gateway() -> Result<PathBuf> {
     cargo.current_dir(workspace::root().join("torvm/gateway"));
     cargo.args([
         "build",
-        "--release",
+        "--profile",
+        "image",
         "--locked",
         "--bin",
         "gateway",
@@ -85,7 +86,7 @@ pub(crate) fn gateway() -> Result<PathBuf> {
     ]);
     cargo.arg(&directory).env("RUSTFLAGS", "-C target-feature=+crt-static");
     follow(cargo, "gateway program with arti (some minutes the first time)")?;
-    Ok(directory.join(STATIC_TARGET).join("release/gateway"))
+    Ok(directory.join(STATIC_TARGET).join("image/gateway"))
 }
 
 /// Writes what torvm's layer boots with, beside its kernel: the gateway program and its first files.

@@ -19,7 +19,7 @@ const CONSENSUS: &str = "
     SELECT unixepoch(valid_after), unixepoch(fresh_until), unixepoch(valid_until), filename
     FROM Consensuses INNER JOIN ExtDocs USING (digest)
     WHERE pending = 0 AND flavor = 'microdesc' ORDER BY valid_until DESC LIMIT 1";
-const CERTIFICATES: &str = "SELECT contents FROM Authcerts ORDER BY id_digest, published DESC";
+const CERTIFICATES: &str = "SELECT CAST(contents AS BLOB) FROM Authcerts ORDER BY id_digest, published DESC";
 
 /// arti's directory cache.
 pub struct Cache {

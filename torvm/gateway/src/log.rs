@@ -2,9 +2,9 @@
 
 use std::fmt::{self, Write as _};
 use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use control::tor::{GatewayReport, Level, cut};
+use control::tor::{GatewayReport, Level, Text, cut};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Metadata, Subscriber, span};
 
@@ -12,13 +12,15 @@ use crate::report::{Few, Reports};
 
 /// Lines a second that are told.
 const PER_SECOND: u32 = 10;
+/// How long a line is not told again.
+const REPETITION: Duration = Duration::from_secs(600);
 
 /// Where lines go.
 pub struct Log {
     reports: Reports,
     few: Mutex<Few>,
-    /// The last warning or error, for whoever asks why nothing moves.
-    last: Mutex<Option<String>>,
+    /// The last line and when it was told, for not telling it again and again.
+    last: Mutex<Option<(Text, Instant)>>,
 }
 
 impl Log {
@@ -28,29 +30,27 @@ impl Log {
         Self { reports, few: Mutex::new(Few::new(PER_SECOND)), last: Mutex::new(None) }
     }
 
-    /// One line.
+    /// One line, unless it was the last one, too, a short while ago; what is longer than a report is cut.
     pub fn line(&self, level: Level, text: &str) {
-        if level <= Level::Warning
-            && let Ok(mut last) = self.last.lock()
-        {
-            *last = Some(text.to_owned());
+        let (text, now): (Text, _) = (cut(text), Instant::now());
+        if let Ok(mut last) = self.last.lock() {
+            let again = |(said, when): &(Text, Instant)| *said == text && now - *when < REPETITION;
+            if last.as_ref().is_some_and(again) {
+                return;
+            }
+            *last = Some((text.clone(), now));
         }
-        let passed = self.few.lock().ok().and_then(|mut few| few.pass(Instant::now()));
+        let passed = self.few.lock().ok().and_then(|mut few| few.pass(now));
         let Some(suppressed) = passed else { return };
         if suppressed > 0 {
-            self.tell(Level::Warning, &format!("{suppressed} lines were left out: too many"));
+            self.tell(Level::Warning, cut(&format!("{suppressed} lines were left out: too many")));
         }
         self.tell(level, text);
     }
 
-    /// The last warning or error so far; it is forgotten with that.
-    pub fn take_last_warning(&self) -> Option<String> {
-        self.last.lock().ok()?.take()
-    }
-
-    fn tell(&self, level: Level, text: &str) {
+    fn tell(&self, level: Level, text: Text) {
         eprintln!("{}{text}", prefix(level));
-        self.reports.offer(GatewayReport::Log { level, text: cut(text) });
+        self.reports.offer(GatewayReport::Log { level, text });
     }
 }
 
@@ -80,7 +80,7 @@ impl Subscriber for Listener {
     fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        let mut text = Text(String::new());
+        let mut text = Message(String::new());
         event.record(&mut text);
         let level = match *event.metadata().level() {
             tracing::Level::ERROR => Level::Error,
@@ -95,14 +95,38 @@ impl Subscriber for Listener {
 }
 
 /// The message of an event, its fields behind it.
-struct Text(String);
+struct Message(String);
 
-impl Visit for Text {
+impl Visit for Message {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         // Writing to a string cannot fail.
         let _ = match field.name() {
             "message" => write!(self.0, "{value:?}"),
             name => write!(self.0, " {name}={value:?}"),
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_told_once_and_a_flood_is_not_told() {
+        let reports = Reports::new();
+        let log = Log::new(reports.clone());
+        log.line(Level::Warning, "again");
+        log.line(Level::Warning, "again");
+        (0..100).for_each(|n| log.line(Level::Info, &n.to_string()));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("runtime");
+        let mut told = Vec::new();
+        runtime.block_on(async {
+            while let Ok(report) = tokio::time::timeout(Duration::from_millis(1), reports.next()).await {
+                told.push(report);
+            }
+        });
+        assert_eq!(told.len(), PER_SECOND as usize);
+        let line = |level, text| GatewayReport::Log { level, text: cut(text) };
+        assert_eq!(told[..2], [line(Level::Warning, "again"), line(Level::Info, "0")]);
     }
 }

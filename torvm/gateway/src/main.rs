@@ -47,8 +47,8 @@ fn arguments() -> Result<Arguments, Failure> {
         match word.to_str() {
             Some("--config") => config = Some(PathBuf::from(value)),
             Some("--control-fd") => {
-                let fd = value.to_str().and_then(|fd| fd.parse().ok()).filter(|fd| *fd > 2);
-                control = Some(fd.ok_or("--control-fd: a number above 2")?);
+                let fd = value.to_str().and_then(|fd| fd.parse().ok()).filter(|fd| !(1..=2).contains(fd));
+                control = Some(fd.ok_or("--control-fd: a descriptor, but not standard output or error")?);
             }
             _ => return Err(USAGE.into()),
         }

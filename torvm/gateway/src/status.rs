@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use arti_client::TorClient;
 use arti_client::status::BootstrapStatus;
+use arti_client::{DormantMode, TorClient};
 use control::tor::{GatewayReport, Level, Status, Validity, cut};
 use tokio::sync::Notify;
 use tor_rtcompat::PreferredRuntime;
@@ -15,6 +15,11 @@ use crate::gateway::Gateway;
 
 /// How often the status is looked at without a sign from arti: a clock can become wrong without one.
 const LOOK: Duration = Duration::from_secs(10);
+/// From this percentage on guards may be in use.
+const GUARDED: u8 = 30;
+/// How often, and how many times at most, arti is asked to save them until it has.
+const NUDGE: Duration = Duration::from_secs(1);
+const NUDGES: u32 = 30;
 /// Pause between two attempts to bootstrap; doubled up to the second.
 const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
 /// How far a clock may be beside the time in which a consensus counts before that is worth a word, in seconds: relays
@@ -57,8 +62,14 @@ impl Watch {
     /// Reports every change, for ever.
     pub async fn run(self: Arc<Self>) {
         let mut told: Option<Status> = None;
+        let mut nudges = NUDGES;
         loop {
             let status = self.status();
+            let unsaved = status.percent >= GUARDED && !status.guards.iter().any(|guard| guard.confirmed);
+            if unsaved && nudges > 0 {
+                nudges -= 1;
+                self.save_guards();
+            }
             if told.as_ref().is_none_or(|told| differs(told, &status)) {
                 self.gateway.log.line(Level::Info, &sentence(&status));
                 if self.gateway.reports.offer(GatewayReport::Status(status.clone())) {
@@ -68,14 +79,22 @@ impl Watch {
                 }
             }
             self.look.notify_one();
-            self.change().await;
+            self.change(if unsaved && nudges > 0 { NUDGE } else { LOOK }).await;
         }
     }
 
-    async fn change(&self) {
+    /// Has arti save its guards now.
+    ///
+    /// It does so once a minute, and a program that is killed before the first time would come back with other guards.
+    /// Told that it is not dormant (it was not) it does everything that is due from time to time.
+    fn save_guards(&self) {
+        self.tor.set_dormant(DormantMode::Normal);
+    }
+
+    async fn change(&self, at_most: Duration) {
         let mut events = self.tor.bootstrap_events();
         // The first event is the status as it is.
-        let _ = tokio::time::timeout(LOOK, async {
+        let _ = tokio::time::timeout(at_most, async {
             let before = self.tor.bootstrap_status().to_string();
             while let Some(now) = futures::StreamExt::next(&mut events).await {
                 if now.to_string() != before {
@@ -98,7 +117,6 @@ pub async fn bootstrap(gateway: Arc<Gateway>, tor: Arc<TorClient<PreferredRuntim
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(RETRY.1);
     }
-    gateway.log.line(Level::Info, "in the Tor network");
 }
 
 fn percent(fraction: f32) -> u8 {
@@ -116,7 +134,8 @@ fn differs(a: &Status, b: &Status) -> bool {
 }
 
 fn sentence(status: &Status) -> String {
-    let mut sentence = format!("{}%{}", status.percent, if status.ready { ", ready" } else { "" });
+    let ready = if status.ready { ", ready" } else { "" };
+    let mut sentence = format!("{}% of the way into the Tor network{ready}", status.percent);
     for text in [&status.blocked, &status.clock].into_iter().flatten() {
         sentence = format!("{sentence}; {text}");
     }

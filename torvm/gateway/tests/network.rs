@@ -1,0 +1,281 @@
+//! The program, natively, in the private Tor network of `cargo xtask tor-network`: two clients, every door, and dom0's
+//! commands. Clients are addresses of the same namespace, whose TCP and questions nft redirects as torvm does.
+//!
+//! Takes Debian's `tor` and root; says so aloud when it cannot run.
+
+#[path = "network/client.rs"]
+mod client;
+#[path = "network/program.rs"]
+mod program;
+
+use std::io::{ErrorKind, Write as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use client::{Client, Reply};
+use control::tor::{Circuit, DocumentKind, GatewayCommand, GatewayReport, Isolation, OldStreams};
+use program::Program;
+
+const VARIABLE: &str = "BULKHEAD_TOR_NETWORK";
+const ONE: Client = Client(Ipv4Addr::new(10, 137, 0, 1));
+const TWO: Client = Client(Ipv4Addr::new(10, 137, 0, 2));
+
+/// What `network.json` says.
+#[derive(serde::Deserialize)]
+struct Network {
+    or_addresses: Vec<SocketAddr>,
+    relays: Vec<Relay>,
+    bridge_lines: Vec<String>,
+    bridges: Vec<Relay>,
+    onion: String,
+    onion_page: String,
+    web: Vec<IpAddr>,
+    names: Vec<String>,
+    page: String,
+}
+
+#[derive(serde::Deserialize)]
+struct Relay {
+    or_address: SocketAddr,
+    v3ident: Option<String>,
+}
+
+#[test]
+fn the_program_serves_two_clients() {
+    match std::env::var_os(VARIABLE) {
+        Some(directory) => inside(Path::new(&directory)),
+        None => outside(),
+    }
+}
+
+/// Runs this test again, in the network.
+fn outside() {
+    let runs = |program: &str, argument: &str| Command::new(program).arg(argument).output().is_ok();
+    if !runs("tor", "--version") || !runs("nft", "--version") || !runs("ip", "-V") {
+        let _ =
+            writeln!(std::io::stderr(), "SKIPPED: tor, nft or ip is missing: the program met no Tor network");
+        return;
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let this = std::env::current_exe().expect("this program");
+    let words = ["run", "-q", "-p", "xtask", "--", "tor-network", "--"];
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let status = cargo.current_dir(root).args(words).arg(this).args(["--nocapture"]).status();
+    assert!(status.expect("cargo runs").success(), "see above");
+}
+
+fn inside(directory: &Path) {
+    let text = std::fs::read(directory.join("network.json")).expect("network.json");
+    let network: Network = serde_json::from_slice(&text).expect("a description");
+    redirect();
+    let home = tempfile::tempdir().expect("a directory");
+    let config = configuration(home.path(), directory, "");
+    let mut program = Program::start(&config);
+    program.wait_until_ready();
+    documents(&mut program, &network);
+    doors(&network);
+    names(&network);
+    refusals(&network);
+    isolation(&mut program, &network);
+    new_identity(&mut program, &network);
+    let guards = program.status().guards;
+    assert!(guards.iter().any(|guard| guard.confirmed), "{guards:?}");
+    drop(program);
+
+    let mut program = Program::start(&config);
+    program.wait_until_ready();
+    assert_eq!(ONE.page((network.web[0], 80)).as_deref(), Ok(&*network.page));
+    let again = program.status().guards;
+    assert_eq!(again.first(), guards.first(), "the same guard after a crash");
+    drop(program);
+    bridge(home.path(), directory, &network);
+}
+
+/// Two clients' addresses, and their way to the program.
+fn redirect() {
+    let rules = "table ip gateway; delete table ip gateway; table ip gateway {
+        chain out {
+            type nat hook output priority -100; policy accept;
+            ip saddr 10.137.0.0/24 ip daddr 10.137.0.0/24 accept
+            ip saddr 10.137.0.0/24 udp dport 53 redirect to :5300
+            ip saddr 10.137.0.0/24 meta l4proto tcp redirect to :9040
+        }
+    }";
+    let run = |words: &[&str]| {
+        let status = Command::new(words[0]).args(&words[1..]).status().expect("runs");
+        assert!(status.success(), "{words:?}");
+    };
+    for address in ["10.137.0.1/32", "10.137.0.2/32", "10.137.0.254/32"] {
+        run(&["ip", "address", "replace", address, "dev", "lo"]);
+    }
+    run(&["ip", "route", "replace", "default", "dev", "lo"]);
+    run(&["nft", rules]);
+}
+
+fn configuration(home: &Path, network: &Path, more: &str) -> PathBuf {
+    let shipped = include_str!("../gateway.toml");
+    let home = home.display();
+    let own = shipped
+        .replace("\"/state\"", &format!("\"{home}/state\""))
+        .replace("\"/cache\"", &format!("\"{home}/cache\""));
+    // A datagram that was redirected here from here goes back from where it arrived.
+    let own = own.replace("0.0.0.0:5300", "127.0.0.1:5300");
+    let its = std::fs::read_to_string(network.join("network.toml")).expect("network.toml");
+    // The directory is root's, but it need not be below directories that are.
+    let lax = "[arti.storage.permissions]\ndangerously_trust_everyone = true\n";
+    let path = PathBuf::from(format!("{home}/gateway.toml"));
+    std::fs::write(&path, format!("{own}\n{its}\n{lax}\n{more}")).expect("written");
+    path
+}
+
+/// The consensus and the certificates arrive as they were signed.
+fn documents(program: &mut Program, network: &Network) {
+    let (generation, certificates) = program.document(DocumentKind::AuthorityCertificates);
+    let (its, consensus) = program.document(DocumentKind::Consensus);
+    assert_eq!(generation, its);
+    assert!(consensus.starts_with("network-status-version 3 microdesc\n"));
+    let entries: Vec<&str> = consensus.lines().filter(|line| line.starts_with("r ")).collect();
+    for address in &network.or_addresses {
+        let at = format!(" {} {} ", address.ip(), address.port());
+        assert!(entries.iter().any(|line| line.contains(&at)), "{address} is not in the consensus");
+    }
+    for v3 in network.relays.iter().filter_map(|relay| relay.v3ident.as_ref()) {
+        assert!(certificates.contains(&format!("fingerprint {v3}\n")), "{v3}");
+        assert!(consensus.contains(&format!(" {v3} ")), "{v3} did not sign");
+    }
+    program.send(&GatewayCommand::GetDocuments);
+    let (next, again) = program.document(DocumentKind::Consensus);
+    assert!(next > its && again.starts_with("network-status-version 3 microdesc\n"));
+}
+
+/// Every door leads to the same pages.
+fn doors(network: &Network) {
+    let page = Ok(&*network.page);
+    assert_eq!(ONE.page((network.web[0], 80)).as_deref(), page, "transparent");
+    assert_eq!(ONE.half_closed_page((network.web[0], 80)).as_deref(), page, "half-closed");
+    assert_eq!(ONE.socks_page(&network.names[0], 80, None).as_deref(), page, "SOCKS");
+    assert_eq!(ONE.http_page(&network.names[0], 80).as_deref(), page, "HTTP");
+    let onion = Ok(&*network.onion_page);
+    assert_eq!(ONE.socks_page(&network.onion, 80, None).as_deref(), onion, "onion by SOCKS");
+    assert_eq!(TWO.http_page(&network.onion, 80).as_deref(), onion, "onion by HTTP");
+}
+
+/// Questions that Tor answers, and those that nobody does.
+fn names(network: &Network) {
+    const A: u16 = 1;
+    const AAAA: u16 = 28;
+    const MX: u16 = 15;
+    const HTTPS: u16 = 65;
+    let IpAddr::V4(web) = network.web[0] else { panic!("the first address is IPv4") };
+    assert_eq!(ONE.ask(&network.names[0], A), Reply { code: 0, addresses: vec![web] });
+    assert_eq!(ONE.ask(&network.names[0], AAAA).code, 0);
+    for other in [MX, HTTPS, 255] {
+        assert_eq!(ONE.ask(&network.names[0], other).code, 4, "type {other}");
+    }
+    assert_eq!(ONE.socks_resolve(&network.names[0]), Ok(web));
+
+    let mapped = ONE.ask(&network.onion, A);
+    let [address] = mapped.addresses[..] else { panic!("{mapped:?}") };
+    assert!(gateway::onions::is_mapped(address.into()));
+    assert_eq!(ONE.ask(&network.onion, A).addresses, [address]);
+    assert_eq!(ONE.ask(&network.onion, AAAA), Reply { code: 0, addresses: Vec::new() });
+    assert_eq!(ONE.page((address.into(), 80)).as_deref(), Ok(&*network.onion_page));
+    assert_eq!(TWO.page((address.into(), 80)), Err(ErrorKind::ConnectionReset), "another client's");
+    assert_eq!(ONE.ask("nonsense.onion", A).code, 3);
+}
+
+/// What fails ends in a reset, a SOCKS reply or a status.
+fn refusals(network: &Network) {
+    assert_eq!(ONE.page((network.web[0], 9)), Err(ErrorKind::ConnectionReset), "refused by the far end");
+    assert_eq!(ONE.page(([192, 168, 7, 7].into(), 80)), Err(ErrorKind::ConnectionReset), "a private address");
+    assert_eq!(ONE.socks_page(&network.names[0], 9, None), Err(ErrorKind::ConnectionRefused));
+    assert_eq!(ONE.socks_page("nonsense.onion", 80, None), Err(ErrorKind::AddrNotAvailable));
+    assert_eq!(ONE.http_page(&network.names[0], 9), Err(ErrorKind::ConnectionRefused));
+}
+
+/// Clients, and whatever else is configured, share no circuit with others.
+fn isolation(program: &mut Program, network: &Network) {
+    let web = |port| (network.web[0], port);
+    let _held =
+        [ONE.hold(web(80)), ONE.hold(web(8080)), TWO.hold(web(80)), ONE.hold(web(22)), TWO.hold(web(25))];
+    let circuits = program.circuits(5);
+    disjoint(&circuits);
+    let of = |client: Client| circuits.iter().filter(|c| c.client == client.0).count();
+    assert_eq!((of(ONE), of(TWO)), (2, 2), "by class of ports: {circuits:#?}");
+    assert!(
+        circuits.iter().all(|circuit| circuit.hops.len() >= 3 && circuit.hops.iter().all(Option::is_some))
+    );
+    let guards: Vec<_> = circuits.iter().filter_map(|c| c.hops[0].as_ref()?.ed25519).collect();
+    assert!(guards.iter().all(|guard| *guard == guards[0]), "one guard for everybody");
+
+    let credentials = [Some(("a", "x")), Some(("a", "y")), Some(("b", "x")), Some(("a", "x"))];
+    let _by_name = credentials.map(|c| ONE.socks_hold(&network.names[0], 80, c));
+    let circuits = program.circuits(9);
+    disjoint(&circuits);
+    assert_eq!(circuits.len(), 7, "three more, by credentials: {circuits:#?}");
+
+    let rules = Isolation { by_destination_address: true, by_destination_port: true, ..Isolation::default() };
+    program.send(&GatewayCommand::SetIsolation(rules.clone()));
+    let answer = program.wait(|report| matches!(report, GatewayReport::Isolation(_)));
+    assert_eq!(answer, GatewayReport::Isolation(rules));
+    let _by_destination = [TWO.hold(web(80)), TWO.hold(web(443)), TWO.hold((network.web[1], 80))];
+    assert_eq!(program.circuits(12).len(), 10);
+}
+
+/// A new identity is the client's and nobody else's, and cuts what it is told to.
+fn new_identity(program: &mut Program, network: &Network) {
+    let web = (network.web[0], 80);
+    program.wait_for_streams(0);
+    let (_first, _other) = (ONE.hold(web), TWO.hold(web));
+    let before = program.circuits(2);
+    let keep = GatewayCommand::NewIdentity { client: Some(ONE.0), streams: OldStreams::Keep };
+    assert_eq!(program.new_identity(&keep), (Some(ONE.0), 0));
+    let (mut second, _other_again) = (ONE.hold(web), TWO.hold(web));
+    let after = program.circuits(4);
+    disjoint(&after);
+    let ids = |circuits: &[Circuit], client: Client| {
+        let mut ids: Vec<_> =
+            circuits.iter().filter(|c| c.client == client.0).map(|c| c.id.to_string()).collect();
+        ids.sort();
+        ids
+    };
+    assert_eq!(ids(&after, TWO), ids(&before, TWO), "the other client's circuits stay");
+    let own = ids(&after, ONE);
+    assert!(own.len() == 2 && own.contains(&ids(&before, ONE)[0]), "{own:?}");
+
+    let close = GatewayCommand::NewIdentity { client: Some(ONE.0), streams: OldStreams::Close };
+    assert_eq!(program.new_identity(&close), (Some(ONE.0), 2));
+    assert_eq!(second.rest(), Err(ErrorKind::ConnectionReset));
+    assert_eq!(program.circuits(2).len(), 1);
+}
+
+fn disjoint(circuits: &[Circuit]) {
+    for (n, circuit) in circuits.iter().enumerate() {
+        let shared = circuits[..n].iter().any(|other| other.id == circuit.id);
+        assert!(!shared, "two keys on one circuit: {circuits:#?}");
+    }
+}
+
+/// With a bridge, everything goes through it.
+fn bridge(home: &Path, directory: &Path, network: &Network) {
+    let more = format!("[arti.bridges]\nenabled = true\nbridges = ['''{}''']\n", network.bridge_lines[0]);
+    let home = home.join("bridged");
+    std::fs::create_dir(&home).expect("a directory");
+    let mut program = Program::start(&configuration(&home, directory, &more));
+    program.wait_until_ready();
+    assert_eq!(ONE.page((network.web[0], 80)).as_deref(), Ok(&*network.page));
+    let _held = ONE.hold((network.web[0], 80));
+    let circuits = program.circuits(1);
+    let address = network.bridges[0].or_address;
+    assert_eq!(
+        circuits[0].hops[0].as_ref().and_then(|hop| hop.address),
+        Some((address.ip(), address.port()))
+    );
+    program.send(&GatewayCommand::GetBridges);
+    let answer = program.wait(|report| matches!(report, GatewayReport::Bridges { .. }));
+    let GatewayReport::Bridges { used: true, bridges, more: false } = answer else { panic!("{answer:?}") };
+    assert_eq!(bridges.len(), 1);
+    std::thread::sleep(Duration::from_millis(1));
+}
