@@ -117,7 +117,7 @@ impl<P: Processor, S: Sockets, D: Disk> Layer<P, S, D> {
     }
 
     /// Tells every counter by its name.
-    pub(crate) fn tell_counters(&self, tell: &mut dyn FnMut(&str, u64)) {
+    pub fn tell_counters(&self, tell: &mut dyn FnMut(&str, u64)) {
         self.counters.tell(tell);
         tell("file-bytes", self.files.bytes() as u64);
         tell("files", self.files.count() as u64);

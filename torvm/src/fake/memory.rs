@@ -31,6 +31,11 @@ impl FakeProcessor {
         self.pages.len()
     }
 
+    /// Pages that are backed: address and access.
+    pub fn pages(&self) -> impl Iterator<Item = (u64, Access)> {
+        self.pages.iter().map(|(page, (access, _))| (page * PAGE, *access))
+    }
+
     /// The access of a page.
     #[must_use]
     pub fn access(&self, at: u64) -> Option<Access> {
