@@ -18,7 +18,8 @@ const MEMORY: usize = 8 << 20;
 const LIMITS: Limits = Limits { bytes: 1 << 20, nodes: 64 };
 const BUFFER: u64 = 64 << 10;
 const CALLS: usize = 200;
-const INVOCATION: Invocation<'_> = Invocation { path: b"/gateway", arguments: &[b"gateway"], environment: &[] };
+const INVOCATION: Invocation<'_> =
+    Invocation { path: b"/gateway", arguments: &[b"gateway"], environment: &[] };
 
 static BUNDLE: LazyLock<&'static [u8]> = LazyLock::new(|| {
     let program = bundle::program(&bundle::headers());
@@ -27,15 +28,24 @@ static BUNDLE: LazyLock<&'static [u8]> = LazyLock::new(|| {
 
 /// Numbers that the layer knows, so that most calls mean something.
 const NUMBERS: [u16; 112] = [
-    0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 17, 18, 19, 20, 21, 24, 25, 26, 28, 32, 33, 35, 39, 41, 42,
-    43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 62, 63, 72, 73, 74, 75, 76, 77, 79, 82, 83, 84, 87, 89, 90,
-    91, 92, 93, 94, 95, 96, 97, 102, 104, 107, 108, 110, 111, 115, 118, 120, 131, 157, 158, 186, 200, 201, 202, 204,
-    213, 217, 218, 221, 228, 229, 230, 232, 233, 234, 257, 258, 260, 262, 263, 264, 267, 268, 269, 271, 273, 280,
-    281, 284, 285, 288, 290, 291, 292,
+    0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 17, 18, 19, 20, 21, 24, 25, 26, 28, 32, 33, 35, 39,
+    41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 62, 63, 72, 73, 74, 75, 76, 77, 79, 82, 83,
+    84, 87, 89, 90, 91, 92, 93, 94, 95, 96, 97, 102, 104, 107, 108, 110, 111, 115, 118, 120, 131, 157, 158,
+    186, 200, 201, 202, 204, 213, 217, 218, 221, 228, 229, 230, 232, 233, 234, 257, 258, 260, 262, 263, 264,
+    267, 268, 269, 271, 273, 280, 281, 284, 285, 288, 290, 291, 292,
 ];
 const MORE: [u16; 6] = [302, 316, 318, 332, 334, 439];
 const PATHS: [&[u8]; 10] = [
-    b"/state/a", b"/state/b", b"/state", b"/tmp/x", b"/tmp", b"/etc/passwd", b"/dev/urandom", b"/dev/random", b"..", b"a",
+    b"/state/a",
+    b"/state/b",
+    b"/state",
+    b"/tmp/x",
+    b"/tmp",
+    b"/etc/passwd",
+    b"/dev/urandom",
+    b"/dev/random",
+    b"..",
+    b"a",
 ];
 
 /// The fuzzer's bytes, in order.
@@ -63,7 +73,8 @@ impl Input<'_> {
             7 => buffer + BUFFER - u64::from(self.byte()?),
             8 => 1 << (self.byte()? % 64),
             9 => u64::from(self.byte()?) * 4096,
-            10 => [0, u64::MAX, LOWEST, TOP, TOP - 4096, u64::MAX - 99, 1 << 63, i64::MAX as u64][usize::from(kind / 12) % 8],
+            10 => [0, u64::MAX, LOWEST, TOP, TOP - 4096, u64::MAX - 99, 1 << 63, i64::MAX as u64]
+                [usize::from(kind / 12) % 8],
             _ => self.word()?,
         })
     }
@@ -96,7 +107,10 @@ fn check(layer: &mut Fuzzed, code: u64) {
         "files" => counted[1] = value,
         _ => {}
     });
-    assert!(counted[0] <= LIMITS.bytes as u64 && counted[1] <= LIMITS.nodes as u64, "too many files: {counted:?}");
+    assert!(
+        counted[0] <= LIMITS.bytes as u64 && counted[1] <= LIMITS.nodes as u64,
+        "too many files: {counted:?}"
+    );
     let executable = layer.processor().pages().filter(|(_, access)| *access == Access::Execute);
     assert!(executable.into_iter().all(|(at, _)| at == code), "something became code");
 }

@@ -9,6 +9,8 @@ mod guest;
 mod readiness;
 mod start;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use crate::calls::{Outcome, Stop};
 use crate::descriptors::{Descriptors, Serial};
