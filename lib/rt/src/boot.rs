@@ -3,7 +3,7 @@
 use crate::heap::Heap;
 use crate::panic::stop;
 use crate::ram::{self, Offered, Range};
-use crate::{Machine, console, dma, interrupts, paging};
+use crate::{Machine, console, dma, interrupts, mmio, paging};
 use abi::boot_info::{BootInfo, MAGIC, VERSION};
 use core::sync::atomic::{AtomicPtr, Ordering};
 
@@ -199,10 +199,12 @@ pub(crate) fn option<'a>(cmdline: &'a str, key: &str) -> Option<&'a str> {
 /// the running image.
 pub unsafe fn start(start_info: u64, layout: &'static ImageLayout, heap: &Heap, main: fn(Machine) -> !) -> ! {
     LAYOUT.store(core::ptr::from_ref(layout).cast_mut(), Ordering::Relaxed);
+    let entered = mmio::tsc();
     console::init();
     let handover = Handover::read(start_info).unwrap_or_else(|why| stop(format_args!("{why}")));
     handover.wipe_seed();
     console::start_log(handover.option("log"));
+    log::debug!("entered at tick {entered}");
     let image = Range { start: layout.text_start, end: layout.image_end };
     let plan = ram::divide(&handover.offered, image)
         .unwrap_or_else(|why| stop(format_args!("memory cannot be divided: {why:?}")));

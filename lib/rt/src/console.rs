@@ -3,6 +3,7 @@
 //! Waits a bounded time for each byte, so a console that nobody drains delays the domain and never stops it.
 
 use crate::mmio::Ports;
+use crate::timer::Clock;
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -87,7 +88,13 @@ impl log::Log for Logger {
         if !self.enabled(record.metadata()) {
             return;
         }
-        line(format_args!("{:5} {}: {}", record.level(), record.target(), record.args()));
+        let (level, target, said) = (record.level(), record.target(), record.args());
+        if log::max_level() >= log::LevelFilter::Debug {
+            // Who looks so closely wants to know when.
+            line(format_args!("{:>10} {level:5} {target}: {said}", Clock.us()));
+        } else {
+            line(format_args!("{level:5} {target}: {said}"));
+        }
     }
 
     fn flush(&self) {}

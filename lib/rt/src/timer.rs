@@ -35,7 +35,8 @@ pub(crate) fn start(info: Option<&BootInfo>, cmdline: &str) -> Result<(), &'stat
     if !deadline {
         APIC_KHZ.store(apic_frequency(), Ordering::Relaxed);
     }
-    log::debug!("time-stamp counter at {khz} kHz by {source}, deadline timer: {deadline}");
+    let start = scale.start;
+    log::debug!("time-stamp counter at {khz} kHz by {source}, 0 is tick {start}, deadline timer: {deadline}");
     Ok(())
 }
 

@@ -183,6 +183,7 @@ impl<F: Frames> Sockets for Net<F> {
             Object::Datagrams(_) => return Err(Errno::OPNOTSUPP),
         };
         *self.core.object_mut(id)? = Object::Listener(Box::new(Listener::new(port, backlog)));
+        log::debug!("the program hears port {port}");
         self.core.listeners.push((port, slot));
         Ok(())
     }
