@@ -289,7 +289,7 @@ mod tests {
         let before = Isolation { port_classes: vec![vec![80]], ..Isolation::default() };
         let after = set.over(before.clone());
         assert!(after.destination_port && after.socks_credentials && !after.destination_address);
-        assert_eq!(after.port_classes, [vec![80], vec![25, 465], vec![22]]);
+        assert_eq!(after.port_classes, [vec![80], vec![25, 465], vec![22]], "added to those there were");
         let words = ["isolation", "set", "--no-port-classes"];
         let Verb::Isolation { verb: Some(IsolationVerb::Set(set)) } = typed(&words).unwrap().verb else {
             panic!()

@@ -11,6 +11,9 @@ pub const MAX_BRIDGE: usize = 512;
 /// Classes of ports at most, and ports in one.
 const CLASSES: (usize, usize) = (8, 16);
 
+/// What the gateway program keeps apart unless it is told otherwise: shells, sending mail, fetching mail, chat.
+const CLASSES_BY_DEFAULT: [&[u16]; 4] = [&[22], &[25, 465, 587], &[110, 143, 993, 995], &[194, 6667, 6697]];
+
 /// What a torvm's gateway program is told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tor {
@@ -69,7 +72,7 @@ impl Default for Isolation {
             destination_address: false,
             destination_port: false,
             socks_credentials: true,
-            port_classes: Vec::new(),
+            port_classes: CLASSES_BY_DEFAULT.iter().map(|class| class.to_vec()).collect(),
         }
     }
 }
@@ -93,8 +96,7 @@ struct WrittenIsolation {
     destination_address: Option<bool>,
     destination_port: Option<bool>,
     socks_credentials: Option<bool>,
-    #[serde(default)]
-    port_classes: Vec<Vec<u16>>,
+    port_classes: Option<Vec<Vec<u16>>>,
 }
 
 /// Field, reason, remedy.
@@ -130,7 +132,7 @@ pub(super) fn understand(written: Written, line: usize) -> (Tor, Vec<Wrong>) {
         destination_address: typed.destination_address.unwrap_or(default.destination_address),
         destination_port: typed.destination_port.unwrap_or(default.destination_port),
         socks_credentials: typed.socks_credentials.unwrap_or(default.socks_credentials),
-        port_classes: typed.port_classes,
+        port_classes: typed.port_classes.unwrap_or(default.port_classes),
     };
     if let Err(why) = check_classes(&tor.isolation.port_classes) {
         wrong.push(("isolation.port_classes", why, "write lists of ports, e.g. [[22], [25, 465, 587]]"));

@@ -14,15 +14,10 @@ const MAX_NETWORK: u64 = 192 * 1024;
 const MAX_TEXT: usize = 256 * 1024;
 /// Authorities of a network at most; what `bulkhead-relays` takes.
 const MAX_AUTHORITIES: usize = 32;
-/// Where the program listens, as torvm expects it: name and address.
-const LISTEN: [(&str, &str); 4] = [
-    ("transparent", "0.0.0.0:9040"),
-    ("socks", "0.0.0.0:9050"),
-    ("http", "0.0.0.0:9080"),
-    ("dns", "0.0.0.0:5300"),
-];
+/// What the program starts with unless it is told otherwise: where it listens, its limits, where its files are.
+const DEFAULT: &str = include_str!("../../../torvm/gateway/gateway.toml");
 /// Tables of arti's configuration that are not the network's to fill.
-const OURS: [&str; 4] = ["storage", "bridges", "vanguards", "logging"];
+const OURS: [&str; 5] = ["storage", "bridges", "vanguards", "logging", "system"];
 
 /// A configuration, and who may be reached before anything is known of the network.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,9 +65,14 @@ pub fn configuration(tor: &Tor) -> Result<Configuration, Problem> {
         return Err(wrong("names no relay to begin with (arti.tor_network.fallback_caches)".to_owned()));
     }
     let authorities = authorities(&arti).map_err(wrong)?;
+    let mut all: Table = toml::from_str(DEFAULT).map_err(|e| wrong(e.to_string()))?;
     fill(&mut arti, tor);
-    let mut all = Table::new();
-    all.insert("listen".to_owned(), strings(&LISTEN));
+    if let Some(Value::Table(ours)) = all.remove("arti") {
+        // What is there already is the domain file's, or the network's.
+        for (key, value) in ours {
+            arti.entry(key).or_insert(value);
+        }
+    }
     all.insert("isolation".to_owned(), isolation(&tor.isolation));
     all.insert("arti".to_owned(), Value::Table(arti));
     let text = toml::to_string(&all).map_err(|e| wrong(format!("cannot be written out: {e}")))?;
@@ -114,10 +114,6 @@ fn arti_of(text: &str) -> Result<Table, String> {
 
 /// What the domain file, and nobody else, decides.
 fn fill(arti: &mut Table, tor: &Tor) {
-    let mut storage = Table::new();
-    storage.insert("state_dir".to_owned(), "/state".into());
-    storage.insert("cache_dir".to_owned(), "/cache".into());
-    arti.insert("storage".to_owned(), storage.into());
     let mut vanguards = Table::new();
     vanguards.insert("mode".to_owned(), tor.vanguards.word().into());
     arti.insert("vanguards".to_owned(), vanguards.into());
@@ -138,10 +134,6 @@ fn isolation(isolation: &Isolation) -> Value {
     let classes: Vec<Vec<i64>> = classes.map(|class| class.iter().map(|p| i64::from(*p)).collect()).collect();
     table.insert("port-classes".to_owned(), classes.into());
     table.into()
-}
-
-fn strings(pairs: &[(&str, &str)]) -> Value {
-    Value::Table(pairs.iter().map(|(key, value)| ((*key).to_owned(), Value::from(*value))).collect())
 }
 
 /// Bridges, where there are any; otherwise the relays that the network's file begins with.
@@ -211,6 +203,12 @@ mod tests {
         assert!(made.bridges && made.text.contains("port-classes = [[22], [25, 587]]"), "{}", made.text);
         let read: Table = toml::from_str(&made.text).unwrap();
         assert_eq!(read["arti"]["bridges"]["enabled"].as_bool(), Some(true));
+    }
+
+    #[test]
+    fn isolation_is_the_programs_own_unless_something_is_said() {
+        let default: Table = toml::from_str(DEFAULT).unwrap();
+        assert_eq!(default["isolation"], isolation(&Isolation::default()));
     }
 
     #[test]
