@@ -14,10 +14,14 @@ mod kernel;
 mod linux;
 #[path = "agree/memory.rs"]
 mod memory;
+#[path = "agree/mirror.rs"]
+mod mirror;
 #[path = "agree/ours.rs"]
 mod ours;
 #[path = "agree/process.rs"]
 mod process;
+#[path = "agree/sockets.rs"]
+mod sockets;
 
 use kernel::{Case, Kernel, Record};
 
@@ -51,6 +55,7 @@ mod both {
         events: counters, semaphores, edges, levels, oneshot, duplicates, closed, refused, many, polling, pairs,
             timeouts;
         memory: mapping, protecting, files_mapped, remapping, heap, advising, bad_pointers;
+        sockets: connecting, refusing, talking, much, half_closing, closing, resetting, waiting, oddities;
         process: identity, signals, clocks, limits, random, futex;
     }
 }

@@ -167,15 +167,15 @@ impl<P: Processor, S: Sockets, D: Disk> Layer<P, S, D> {
 
     fn shutdown(&mut self, fd: i32, how: u32) -> Done {
         let half = match how {
-            0 => Half::Read,
-            1 => Half::Write,
-            2 => Half::Both,
-            _ => return Err(Errno::INVAL.into()),
+            0 => Ok(Half::Read),
+            1 => Ok(Half::Write),
+            2 => Ok(Half::Both),
+            _ => Err(Errno::INVAL),
         };
         match self.descriptors.get(fd)?.object {
-            Object::Socket(id, _) => self.sockets.shutdown(id, half)?,
+            Object::Socket(id, _) => self.sockets.shutdown(id, half?)?,
             Object::End(pair, side) => {
-                self.pairs.get_mut(&pair).ok_or(Errno::BADF)?.shut_down(side, half);
+                self.pairs.get_mut(&pair).ok_or(Errno::BADF)?.shut_down(side, half?);
             }
             _ => return Err(Errno::NOTSOCK.into()),
         }

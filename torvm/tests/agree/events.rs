@@ -14,18 +14,18 @@ fn eventfd(k: &mut Kernel<'_>, count: u64, flags: u64) -> u64 {
     k.call(libc::SYS_eventfd2, &[count, flags | NONBLOCK]).cast_unsigned()
 }
 
-fn epoll(k: &mut Kernel<'_>) -> u64 {
+pub(crate) fn epoll(k: &mut Kernel<'_>) -> u64 {
     k.call(libc::SYS_epoll_create1, &[0]).cast_unsigned()
 }
 
-fn control(k: &mut Kernel<'_>, set: u64, operation: i32, fd: u64, events: u32) -> i64 {
+pub(crate) fn control(k: &mut Kernel<'_>, set: u64, operation: i32, fd: u64, events: u32) -> i64 {
     let event = [&events.to_le_bytes()[..], &(1000 + fd).to_le_bytes()].concat();
     k.put(k.buffer, &event);
     k.call(libc::SYS_epoll_ctl, &[set, u64::from(operation.cast_unsigned()), fd, k.buffer])
 }
 
 /// What a set reports: word of the program, events; sorted, for the order is nobody's promise.
-fn wait(k: &mut Kernel<'_>, set: u64, most: u64, timeout: i64) -> (i64, Vec<(u64, u32)>) {
+pub(crate) fn wait(k: &mut Kernel<'_>, set: u64, most: u64, timeout: i64) -> (i64, Vec<(u64, u32)>) {
     let count = k.call(libc::SYS_epoll_wait, &[set, k.buffer, most, timeout.cast_unsigned()]);
     let bytes = k.get(k.buffer, 12 * usize::try_from(count).unwrap_or(0));
     let mut out: Vec<_> = bytes

@@ -10,6 +10,12 @@ pub(crate) trait Machine {
     fn get(&mut self, at: u64, len: usize) -> Vec<u8>;
     /// A directory that is empty and may be written to.
     fn directory(&self) -> String;
+    /// An address at which the program reaches itself.
+    fn far(&self) -> [u8; 4];
+    /// A port for a listener; few numbers, one for each case.
+    fn port(&self, number: u16) -> u16;
+    /// Lets everything arrive that is under way.
+    fn settle(&mut self);
 }
 
 /// A case.
@@ -67,6 +73,18 @@ impl<'m> Kernel<'m> {
 
     pub(crate) fn get(&mut self, at: u64, len: usize) -> Vec<u8> {
         self.machine.get(at, len)
+    }
+
+    pub(crate) fn far(&self) -> [u8; 4] {
+        self.machine.far()
+    }
+
+    pub(crate) fn port(&self, number: u16) -> u16 {
+        self.machine.port(number)
+    }
+
+    pub(crate) fn settle(&mut self) {
+        self.machine.settle();
     }
 
     /// Puts a path into memory: below the directory, unless it is absolute.

@@ -11,6 +11,9 @@ const REPORT: i32 = 900;
 /// Seconds after which the child is ended.
 const PATIENCE: u32 = 60;
 
+/// Time for the loopback interface; it needs none unless the machine is busy.
+const SETTLE: std::time::Duration = std::time::Duration::from_millis(2);
+
 struct Linux {
     directory: PathBuf,
 }
@@ -41,6 +44,20 @@ impl Machine for Linux {
 
     fn directory(&self) -> String {
         self.directory.to_str().expect("plain").to_owned()
+    }
+
+    fn far(&self) -> [u8; 4] {
+        [127, 0, 0, 1]
+    }
+
+    fn port(&self, number: u16) -> u16 {
+        // Below those that Linux gives out itself, and apart from those of another run.
+        let run = u16::try_from(std::process::id() % 900).expect("small");
+        10_000 + 20 * run + number
+    }
+
+    fn settle(&mut self) {
+        std::thread::sleep(SETTLE);
     }
 }
 

@@ -1,17 +1,20 @@
 //! The layer on memory that is not there. Waiting takes no time.
 
 use crate::kernel::Machine;
+use crate::mirror::{End, FAR, Mirror};
 use torvm::calls::Outcome;
-use torvm::fake::{FakeDisk, FakeProcessor, FakeSockets, bundle};
+use torvm::fake::{FakeDisk, FakeProcessor, bundle};
 use torvm::files::Limits;
 use torvm::layer::{Layer, Parts};
 use torvm::loader::Invocation;
 use torvm::memory::UserMemory;
+use torvm::net::Net;
 use torvm::processor::Call;
 use torvm::time::Now;
 
 pub(crate) struct Ours {
-    layer: Layer<FakeProcessor, FakeSockets, FakeDisk>,
+    layer: Layer<FakeProcessor, Net<End>, FakeDisk>,
+    mirror: Mirror,
     now: Now,
 }
 
@@ -28,9 +31,10 @@ impl Ours {
     pub(crate) fn new() -> Self {
         let program = bundle::program(&bundle::headers());
         let archive = bundle::archive(&[("gateway", &program), ("etc/", b""), ("etc/passwd", b"root\n")]);
+        let (mirror, net) = Mirror::new();
         let mut layer = Layer::new(Parts {
             processor: FakeProcessor::new(64 << 20),
-            sockets: FakeSockets::default(),
+            sockets: net,
             disk: Some(FakeDisk::new(4096)),
             bundle: archive.leak(),
             random,
@@ -39,22 +43,36 @@ impl Ours {
         .expect("a sound bundle");
         let invocation = Invocation { path: b"/gateway", arguments: &[b"gateway"], environment: &[] };
         layer.start_program(&invocation).expect("a sound program");
-        Self { layer, now: Now { us: 1_000_000, wall_ns: 1_800_000_000_000_000_000 } }
+        Self { layer, mirror, now: Now { us: 1_000_000, wall_ns: 1_800_000_000_000_000_000 } }
+    }
+}
+
+impl Ours {
+    fn pass(&mut self, until_us: u64) {
+        self.now.wall_ns += (until_us - self.now.us) * 1000;
+        self.now.us = until_us;
+        self.settle();
     }
 }
 
 impl Machine for Ours {
     fn call(&mut self, number: i64, arguments: [u64; 6]) -> i64 {
         let call = Call { number: number.cast_unsigned(), arguments };
+        let mut idle = 0;
         loop {
             match self.layer.answer_to(&call, self.now) {
                 Outcome::Return(value) => return value,
                 Outcome::Exit(status) => panic!("the program ended with {status}"),
-                Outcome::Wait { until_us: None } => panic!("call {number} waits for ever"),
-                Outcome::Wait { until_us: Some(until) } => {
-                    assert!(until > self.now.us, "waits for what has been");
-                    self.now.wall_ns += (until - self.now.us) * 1000;
-                    self.now.us = until;
+                Outcome::Wait { until_us } => {
+                    self.settle();
+                    idle += 1;
+                    if idle == 1 {
+                        // Perhaps what it waits for was under way.
+                        continue;
+                    }
+                    let due = [until_us, self.layer.sockets().poll_at()].into_iter().flatten().min();
+                    let due = due.unwrap_or_else(|| panic!("call {number} waits for ever"));
+                    self.pass(due.max(self.now.us + 1));
                 }
             }
         }
@@ -72,5 +90,17 @@ impl Machine for Ours {
 
     fn directory(&self) -> String {
         "/tmp".to_owned()
+    }
+
+    fn far(&self) -> [u8; 4] {
+        FAR.octets()
+    }
+
+    fn port(&self, number: u16) -> u16 {
+        10_000 + number
+    }
+
+    fn settle(&mut self) {
+        self.mirror.settle(self.layer.sockets(), self.now.us);
     }
 }
