@@ -1,6 +1,7 @@
 //! The jail bites: what is forbidden in it kills the process, and most of that fails already without the list of calls.
 
 #[path = "support/program.rs"]
+#[expect(dead_code, reason = "shared")]
 mod program;
 
 use program::{Ran, run};
@@ -21,7 +22,7 @@ fn jailed() -> PathBuf {
 }
 
 fn deed(layers: &str, deed: &str) -> Ran {
-    run(jailed().to_str().unwrap(), &[layers, deed], b"")
+    run(&jailed(), &[layers, deed], b"")
 }
 
 #[test]

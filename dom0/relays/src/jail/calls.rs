@@ -20,7 +20,6 @@ pub(super) fn restrict() -> Result<(), seccompiler::Error> {
         (libc::SYS_mmap, vec![not_executable()?]),
         (libc::SYS_munmap, vec![]),
         (libc::SYS_mremap, vec![]),
-        (libc::SYS_madvise, vec![]),
         (libc::SYS_brk, vec![]),
         // Keys of hash maps.
         (libc::SYS_getrandom, vec![]),

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// What the program did.
@@ -16,8 +17,14 @@ pub(crate) struct Ran {
     pub(crate) said: String,
 }
 
-/// Runs it.
-pub(crate) fn run(program: &str, words: &[&str], input: &[u8]) -> Ran {
+/// The program: the one that `BULKHEAD_RELAYS` names, or cargo's own.
+pub(crate) fn relays() -> PathBuf {
+    std::env::var_os("BULKHEAD_RELAYS")
+        .map_or_else(|| env!("CARGO_BIN_EXE_bulkhead-relays").into(), PathBuf::from)
+}
+
+/// Runs one.
+pub(crate) fn run(program: &Path, words: &[&str], input: &[u8]) -> Ran {
     let mut child = Command::new(program)
         .args(words)
         .stdin(Stdio::piped())
