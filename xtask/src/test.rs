@@ -1,6 +1,7 @@
 //! `cargo xtask test`: everything that CI runs, part by part.
 
 mod fuzz;
+mod gateway;
 mod inside;
 mod instructions;
 mod lint;
@@ -23,6 +24,8 @@ pub(crate) enum Part {
     Unit,
     /// Models of the link's wake-up protocol.
     Loom,
+    /// Lints and tests of what is made of arti's crates: the gateway program, and what verifies the consensus for dom0.
+    Gateway,
     /// Driver domain images, with their size.
     Images,
     /// Tests that need KVM and a card behind an IOMMU, in the lab.
@@ -41,11 +44,12 @@ pub(crate) enum Part {
     Instructions,
 }
 
-const ALL: [Part; 11] = [
+const ALL: [Part; 12] = [
     Part::Lint,
     Part::Images,
     Part::Unit,
     Part::Loom,
+    Part::Gateway,
     Part::Suites,
     Part::Instructions,
     Part::Fuzz,
@@ -90,6 +94,7 @@ fn run_part(part: Part) -> Result<Tally> {
         Part::Lint => lint::run(),
         Part::Unit => programs::on_this_machine(),
         Part::Loom => loom(),
+        Part::Gateway => gateway::run(),
         Part::Images => Ok(images()),
         Part::Lab => inside::run(),
         Part::Chain => programs::around_the_lab(),

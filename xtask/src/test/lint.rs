@@ -3,6 +3,7 @@
 use super::tally::{Tally, counted};
 use crate::binaries;
 use anyhow::Result;
+use std::process::Command;
 
 /// Checks formatting, and runs clippy with warnings as errors: on the workspace, and on each program that is
 /// compiled only for bare metal.
@@ -23,7 +24,15 @@ pub(super) fn run() -> Result<Tally> {
 }
 
 fn step(tally: &mut Tally, what: &str, args: &[&str]) -> Result<()> {
-    let outcome = counted(binaries::cargo().args(args), what)?;
+    clean(tally, what, binaries::cargo().args(args))
+}
+
+/// Runs a check that says nothing when all is well.
+///
+/// # Errors
+/// When it cannot be started.
+pub(super) fn clean(tally: &mut Tally, what: &str, cargo: &mut Command) -> Result<()> {
+    let outcome = counted(cargo, what)?;
     let passed = outcome.failed == 0;
     if passed {
         crate::progress::note(&format!("{what}: clean"));
