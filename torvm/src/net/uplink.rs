@@ -28,6 +28,8 @@ pub(super) struct Uplink {
     pub(super) neighbour: Option<Mac>,
     /// When to ask for it next, if somebody waits for it.
     pub(super) ask_us: Option<u64>,
+    /// Whether somebody has waited for it since it was last asked for.
+    wanted: bool,
 }
 
 impl Uplink {
@@ -40,7 +42,15 @@ impl Uplink {
             && !is_bad_v4(v4_gateway)
             && mtu >= *MTU.start();
         let mtu = mtu.min(*MTU.end());
-        sane.then_some(Self { mac, address: v4, gateway: v4_gateway, mtu, neighbour: None, ask_us: None })
+        sane.then_some(Self {
+            mac,
+            address: v4,
+            gateway: v4_gateway,
+            mtu,
+            neighbour: None,
+            ask_us: None,
+            wanted: false,
+        })
     }
 
     /// Whether another description means the same station.
@@ -50,7 +60,8 @@ impl Uplink {
 
     /// Somebody needs the neighbour's address, which is not known.
     pub(super) fn want(&mut self, now_us: u64) {
-        if self.neighbour.is_none() && self.ask_us.is_none() {
+        self.wanted = self.neighbour.is_none();
+        if self.wanted && self.ask_us.is_none() {
             self.ask_us = Some(now_us);
         }
     }
@@ -58,7 +69,9 @@ impl Uplink {
     /// The question that is due.
     pub(super) fn question(&mut self, now_us: u64) -> Option<Arp> {
         self.ask_us.filter(|at| *at <= now_us)?;
-        self.ask_us = Some(now_us + ASK_US);
+        self.ask_us = self.wanted.then_some(now_us + ASK_US);
+        self.ask_us?;
+        self.wanted = false;
         Some(Arp {
             operation: Operation::Request,
             sender_mac: self.mac,

@@ -24,6 +24,9 @@ pub(super) struct Queues {
     /// How many frames may lie there on the way out.
     pub(super) room: Option<usize>,
     pub(super) fault: bool,
+    /// What we send is lost, and kept for the test.
+    pub(super) deaf: bool,
+    pub(super) lost: Vec<Vec<u8>>,
     pub(super) plain: bool,
 }
 
@@ -47,7 +50,12 @@ impl Frames for End {
         if !self.has_room(frame.len()) {
             return false;
         }
-        self.0.borrow_mut().from_net.push_back((*meta, frame.to_vec()));
+        let mut queues = self.0.borrow_mut();
+        if queues.deaf {
+            queues.lost.push(frame.to_vec());
+        } else {
+            queues.from_net.push_back((*meta, frame.to_vec()));
+        }
         true
     }
 
