@@ -393,6 +393,10 @@ impl Fake {
         }
         match command {
             GatewayCommand::GetStatus => self.report_status(55, Some("no \x1b[2J directory")),
+            GatewayCommand::GetCounters => {
+                let counters = [("streams".try_into().unwrap(), 4)].into_iter().collect();
+                self.report(GatewayReport::Counters { counters, more: false });
+            }
             GatewayCommand::NewIdentity { client, .. } => {
                 self.report(GatewayReport::NewIdentity { client: *client, closed: 3 });
             }

@@ -52,6 +52,8 @@ pub(super) struct Counters {
     found: Vec<(String, u64)>,
     vmm_open: bool,
     guest_open: bool,
+    /// A torvm's gateway program has yet to answer.
+    program_open: bool,
     deadline: Instant,
     reply: Reply,
 }
@@ -165,6 +167,7 @@ impl Supervisor {
         self.running(name)?;
         self.ask(name, What::Stats, &[], Purpose::Counters);
         let guest_open = self.ask_guest_counters(name);
+        let program_open = self.ask_program_counters(name);
         let deadline = Instant::now() + COUNTERS;
         let (name, reply) = (name.clone(), reply.clone());
         self.jobs.push(Job::Counters(Counters {
@@ -172,6 +175,7 @@ impl Supervisor {
             found: Vec::new(),
             vmm_open: true,
             guest_open,
+            program_open,
             deadline,
             reply,
         }));
@@ -191,6 +195,21 @@ impl Supervisor {
             let room = MAX_COUNTERS.saturating_sub(job.found.len());
             job.found.extend(counters.iter().take(room).cloned());
             job.guest_open = more && room > 0;
+        }
+    }
+
+    /// A torvm's gateway program told its counters.
+    pub(super) fn counters_from_program(
+        &mut self,
+        name: &Name,
+        counters: &[(heapless::String<40>, u64)],
+        more: bool,
+    ) {
+        for job in self.counter_jobs(name) {
+            let room = MAX_COUNTERS.saturating_sub(job.found.len());
+            let named = counters.iter().map(|(n, v)| (format!("gateway.{}", crate::vmm::clean(n)), *v));
+            job.found.extend(named.take(room));
+            job.program_open = more && room > 0;
         }
     }
 
@@ -325,7 +344,7 @@ impl Supervisor {
 }
 
 fn advance_counters(job: Counters, now: Instant) -> Option<Counters> {
-    if (job.vmm_open || job.guest_open) && now < job.deadline {
+    if (job.vmm_open || job.guest_open || job.program_open) && now < job.deadline {
         return Some(job);
     }
     let _ = job.reply.send((Answer::Done(Outcome::Counters(job.found)), None));

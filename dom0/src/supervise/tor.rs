@@ -171,9 +171,8 @@ impl Supervisor {
 
     /// A torvm said what its program does.
     pub(super) fn tor_program(&mut self, name: &Name, program: Program) {
-        let News(level, text) = self.tor.standing(name).gateway.program(program);
-        tracing::info!(%name, "{text}");
-        self.tor.journal.write(name, level, &text);
+        let news = self.tor.standing(name).gateway.program(program);
+        self.note(name, &news);
     }
 
     /// A gateway program said something.
@@ -184,23 +183,38 @@ impl Supervisor {
                 self.command_tor(name, GatewayCommand::GetStatus);
             }
             GatewayReport::Status(status) => {
-                if let Some(News(level, text)) =
-                    self.tor.standing(name).gateway.status(status, crate::rules::now())
-                {
-                    tracing::info!(%name, "{text}");
-                    self.tor.journal.write(name, level, &text);
+                let news = self.tor.standing(name).gateway.status(status, crate::rules::now());
+                if let Some(news) = news {
+                    self.note(name, &news);
                 }
             }
             GatewayReport::FirstByte(times) => self.tor.standing(name).gateway.first_byte(times),
-            GatewayReport::Log { level, text } => self.tor.journal.write(name, level, &text),
+            GatewayReport::Log { level, text } => {
+                self.tor.journal.write(name, level, &text);
+            }
+            GatewayReport::Counters { counters, more } => self.counters_from_program(name, &counters, more),
             GatewayReport::Circuits { circuits, more } => self.circuits_told(name, &circuits, more),
             GatewayReport::NewIdentity { client, closed } => self.new_identity_told(name, client, closed),
             // The domain file says this, and the program was told it from there.
-            GatewayReport::Bridges { .. } | GatewayReport::Isolation(_) | GatewayReport::Counters { .. } => {}
+            GatewayReport::Bridges { .. } | GatewayReport::Isolation(_) => {}
             GatewayReport::Document { kind, generation, total, offset, bytes } => {
                 self.relays_piece(name, &Piece { kind, generation, total, offset, bytes: &bytes });
             }
         }
+    }
+
+    /// Keeps what became of a program; as much of it as is written down goes to the daemon's own log.
+    fn note(&mut self, name: &Name, News(level, text): &News) {
+        if self.tor.journal.write(name, *level, text) {
+            tracing::info!(%name, "{text}");
+        }
+    }
+
+    /// Asks a torvm's gateway program for its counters; `false` when there is none to ask.
+    pub(super) fn ask_program_counters(&self, name: &Name) -> bool {
+        let standing = self.tor.standings.get(name);
+        standing.is_some_and(|s| s.gateway.program == view::Program::Running)
+            && self.command_tor(name, GatewayCommand::GetCounters)
     }
 
     /// Tells a torvm's gateway program something; `false` when there is nobody to tell.

@@ -36,12 +36,12 @@ impl Journal {
         Self { directory: directory.to_owned(), open: BTreeMap::new() }
     }
 
-    /// Writes a line; the text is cleaned.
-    pub fn write(&mut self, name: &Name, level: Level, text: &str) {
-        let Some(page) = self.page(name) else { return };
+    /// Writes a line; the text is cleaned. `false`: there were too many of late, or it cannot be written.
+    pub fn write(&mut self, name: &Name, level: Level, text: &str) -> bool {
+        let Some(page) = self.page(name) else { return false };
         if !page.allowance.take(Instant::now()) {
             page.suppressed = page.suppressed.saturating_add(1);
-            return;
+            return false;
         }
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let level = match level {
@@ -56,8 +56,14 @@ impl Journal {
             suppressed: std::mem::take(&mut page.suppressed),
         };
         match serde_json::to_string(&line) {
-            Ok(text) => page.log.write(format!("{text}\n").as_bytes()),
-            Err(e) => tracing::error!(%name, "line not written: {e}"),
+            Ok(text) => {
+                page.log.write(format!("{text}\n").as_bytes());
+                true
+            }
+            Err(e) => {
+                tracing::error!(%name, "line not written: {e}");
+                false
+            }
         }
     }
 
