@@ -15,11 +15,10 @@ use crate::gateway::Gateway;
 
 /// How often the status is looked at without a sign from arti: a clock can become wrong without one.
 const LOOK: Duration = Duration::from_secs(10);
-/// From this percentage on guards may be in use.
-const GUARDED: u8 = 30;
-/// How often, and how many times at most, arti is asked to save them until it has.
+/// How often, and how many times at most, arti is asked to save its guards until it has. Once they are saved in their order,
+/// its minutes are soon enough for what it learns of them.
 const NUDGE: Duration = Duration::from_secs(1);
-const NUDGES: u32 = 30;
+const NUDGES: u32 = 20;
 /// Pause between two attempts to bootstrap; doubled up to the second.
 const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
 /// How far a clock may be beside the time in which a consensus counts before that is worth a word, in seconds: relays
@@ -65,7 +64,7 @@ impl Watch {
         let mut nudges = NUDGES;
         loop {
             let status = self.status();
-            let unsaved = status.percent >= GUARDED && !status.guards.iter().any(|guard| guard.confirmed);
+            let unsaved = status.ready && status.guards.is_empty();
             if unsaved && nudges > 0 {
                 nudges -= 1;
                 self.save_guards();
@@ -86,7 +85,8 @@ impl Watch {
     /// Has arti save its guards now.
     ///
     /// It does so once a minute, and a program that is killed before the first time would come back with other guards.
-    /// Told that it is not dormant (it was not) it does everything that is due from time to time.
+    /// Told that it is not dormant (it was not) it does everything that is due from time to time. What is due in less
+    /// than ten minutes it does now, too; that may be to ask for the next consensus before there is one.
     fn save_guards(&self) {
         self.tor.set_dormant(DormantMode::Normal);
     }
