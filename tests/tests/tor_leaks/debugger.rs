@@ -23,7 +23,10 @@ impl Debugger {
         let stream = UnixStream::connect(socket).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         let mut debugger = Self(stream);
-        debugger.ask("?");
+        debugger.send("?");
+        debugger.stopped();
+        // Single registers are for debuggers that know which there are.
+        debugger.ask("qXfer:features:read:target.xml:0,ffb");
         debugger.resume();
         debugger
     }
@@ -33,7 +36,7 @@ impl Debugger {
         let begun = Instant::now();
         while begun.elapsed() < limit {
             self.0.write_all(&[3]).unwrap();
-            self.answer();
+            self.stopped();
             let in_program = self.register(CS) & 3 == 3;
             if in_program {
                 let bytes: String = NOWHERE.to_le_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -55,9 +58,19 @@ impl Debugger {
         bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
     }
 
+    /// The answer to a question. That the machine has stopped can be said late, and more than once.
     fn ask(&mut self, question: &str) -> String {
         self.send(question);
-        self.answer()
+        loop {
+            let answer = self.answer();
+            if !answer.starts_with('T') {
+                return answer;
+            }
+        }
+    }
+
+    fn stopped(&mut self) {
+        while !self.answer().starts_with('T') {}
     }
 
     /// A machine that runs answers when it stops.

@@ -149,11 +149,6 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            let said = self.console();
-            let lines: Vec<_> = said.lines().collect();
-            eprintln!("torvm said:\n{}", lines[lines.len().saturating_sub(40)..].join("\n"));
-        }
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

@@ -1,9 +1,10 @@
 //! What the steps share.
 
 use super::appvm::AppVm;
-use super::load::get;
+use super::load::{download, get};
 use super::machine::{Image, Machine, Start, Store};
 use super::network::Network;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tests::leaks::Report;
 
@@ -86,6 +87,35 @@ impl World {
         let report = machine.end(&self.network, &self.clients());
         self.judge_visits();
         report
+    }
+
+    /// Makes the program fault while it is at work: an AppVM gives it some.
+    pub(crate) fn kill_program(&mut self) {
+        let web = (self.network.web, 80).into();
+        let stop = AtomicBool::new(false);
+        let (machine, appvm) = (self.machine.as_mut().expect("torvm runs"), &self.appvms[0]);
+        let killed = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                appvm.inside(|| {
+                    while !stop.load(Ordering::SeqCst) {
+                        let _ = download(web, 200_000);
+                    }
+                });
+            });
+            let killed = machine.debugger.fault(Duration::from_secs(20));
+            stop.store(true, Ordering::SeqCst);
+            killed
+        });
+        assert!(killed, "the program was at work");
+    }
+
+    /// After a step that failed: the next one starts anew.
+    pub(crate) fn give_up(&mut self) {
+        if let Some(machine) = self.machine.take() {
+            let said = machine.console();
+            let lines: Vec<_> = said.lines().collect();
+            eprintln!("torvm said last:\n{}", lines[lines.len().saturating_sub(40)..].join("\n"));
+        }
     }
 
     /// Nobody comes to the web server but exits.
