@@ -5,9 +5,11 @@
 
 mod tor_leaks {
     pub(crate) mod appvm;
+    pub(crate) mod bundle;
     pub(crate) mod clock;
     pub(crate) mod crashes;
     pub(crate) mod debugger;
+    pub(crate) mod guards;
     pub(crate) mod leaky;
     pub(crate) mod load;
     pub(crate) mod machine;
@@ -37,8 +39,7 @@ const STEPS: &[Step] = &[
     ("every type of question, and questions that are none", names::questions),
     ("segments that belong to nothing go nowhere", strays::segments),
     ("FIN and RST after Tor has stopped", strays::after_tor_has_stopped),
-    ("the program is killed at random moments, under load", crashes::program),
-    ("power cuts: the same guards", crashes::power),
+    ("the program is killed at random moments, and torvm: the same guards", crashes::program),
     ("a program that cannot start", crashes::no_program),
     ("wrong clocks", clock::wrong),
 ];

@@ -2,6 +2,7 @@
 //! clients' links are taps that AppVMs take over.
 
 use super::appvm::AppVm;
+use super::bundle;
 use super::debugger::Debugger;
 use super::network::Network;
 use std::ffi::OsString;
@@ -41,9 +42,12 @@ impl Image {
         Self { kernel: path("BULKHEAD_TORVM"), bundle: path("BULKHEAD_TORVM_BUNDLE") }
     }
 
-    /// The same with another bundle.
-    pub(crate) fn with(&self, bundle: PathBuf) -> Self {
-        Self { kernel: self.kernel.clone(), bundle }
+    /// The same with another content of one file in the bundle.
+    pub(crate) fn with(&self, file: &str, content: &[u8]) -> Self {
+        let bundle = bundle::replace(&std::fs::read(&self.bundle).unwrap(), file, content);
+        let path = self.bundle.with_extension(format!("{}.bundle", std::process::id()));
+        std::fs::write(&path, bundle).unwrap();
+        Self { kernel: self.kernel.clone(), bundle: path }
     }
 }
 
@@ -58,6 +62,11 @@ impl Store {
         let disk = std::fs::File::create(directory.path().join("store")).unwrap();
         disk.set_len(STORE_BYTES).unwrap();
         Self { directory }
+    }
+
+    /// Its disk.
+    pub(crate) fn disk(&self) -> PathBuf {
+        self.path("store")
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -94,7 +103,7 @@ impl Machine {
         command.args(["-append", &command_line(appvms)]);
         command.args(["-serial", &word("file:", &console)]);
         command.args(["-gdb", &(word("unix:", &socket) + ",server=on,wait=off")]);
-        command.args(["-drive", &word("if=none,id=store,format=raw,file=", &store.path("store"))]);
+        command.args(["-drive", &word("if=none,id=store,format=raw,file=", &store.disk())]);
         command.args(["-device", "virtio-blk-pci,drive=store,disable-legacy=on"]);
         command.args(["-device", "virtio-rng-pci"]);
         command.args(["-netdev", "user,id=uplink"]);

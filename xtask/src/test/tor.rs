@@ -27,7 +27,6 @@ pub(super) fn run() -> Result<Tally> {
         tally.add(stubborn(NAME, Accel::Tcg, || {
             let mut command = network.command(program);
             command.env("BULKHEAD_TORVM", &kernel).env("BULKHEAD_TORVM_BUNDLE", &bundle);
-            command.env("BULKHEAD_GATEWAY", &gateway).env("BULKHEAD_XTASK", std::env::current_exe()?);
             counted(command.args(["--nocapture", "--test-threads=1"]), NAME)
         })?);
     }
