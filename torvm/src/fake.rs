@@ -1,10 +1,10 @@
-//! Stand-ins for the machine, for tests: memory, a disk that fails and loses power, and sockets that reach each other.
+//! Stand-ins for the machine, for tests: memory, a disk that fails and loses power, and networks that end in a mirror.
 
 pub mod bundle;
 mod disk;
 mod memory;
-mod sockets;
+pub mod mirror;
 
 pub use disk::FakeDisk;
 pub use memory::FakeProcessor;
-pub use sockets::FakeSockets;
+pub use mirror::Mirror;

@@ -14,8 +14,6 @@ mod kernel;
 mod linux;
 #[path = "agree/memory.rs"]
 mod memory;
-#[path = "agree/mirror.rs"]
-mod mirror;
 #[path = "agree/ours.rs"]
 mod ours;
 #[path = "agree/process.rs"]

@@ -2,9 +2,11 @@
 
 use super::*;
 use crate::errno::Errno;
-use crate::fake::{FakeDisk, FakeProcessor, FakeSockets, bundle};
+use crate::fake::mirror::End;
+use crate::fake::{FakeDisk, FakeProcessor, Mirror, bundle};
 use crate::loader::Invocation;
 use crate::memory::{Access, PAGE};
+use crate::net::Net;
 use crate::store::Found;
 use alloc::vec;
 use proptest::prelude::*;
@@ -29,7 +31,7 @@ const CWD: u64 = (-100_i64).cast_unsigned();
 const CREATE: u64 = 0o101;
 
 struct Program {
-    layer: Layer<FakeProcessor, FakeSockets, FakeDisk>,
+    layer: Layer<FakeProcessor, Net<End>, FakeDisk>,
     buffer: u64,
 }
 
@@ -37,10 +39,10 @@ fn random(out: &mut [u8]) {
     out.iter_mut().zip(1..).for_each(|(to, byte)| *to = byte);
 }
 
-fn layer(disk: Option<FakeDisk>) -> Layer<FakeProcessor, FakeSockets, FakeDisk> {
+fn layer(disk: Option<FakeDisk>) -> Layer<FakeProcessor, Net<End>, FakeDisk> {
     let parts = Parts {
         processor: FakeProcessor::new(8 << 20),
-        sockets: FakeSockets::default(),
+        sockets: Mirror::new().1,
         disk,
         bundle: *BUNDLE,
         random,
@@ -165,7 +167,7 @@ fn the_state_survives_the_program_without_the_disk() {
     let fd = program.file(b"/state/a", b"kept");
     program.call(3, &[fd]);
     program.layer.end_program();
-    assert_eq!((program.layer.processor.backed(), program.layer.sockets.count()), (0, 0));
+    assert_eq!(program.layer.processor.backed(), 0);
     program.start();
     assert_eq!(program.content(b"/state/a"), Some(b"kept".to_vec()));
     assert_eq!(program.layer.counted().store_failures, 0);
@@ -348,7 +350,12 @@ fn descriptors_files_and_sets_are_bounded() {
         let result = program.call(number, &[2, 1, 0]);
         assert!(result < 0, "{number}: {result}");
     }
-    assert_eq!(program.layer.sockets.count(), 0, "nothing is left of what found no number");
+    let opened =
+        (0..).map_while(|_| program.layer.sockets.open(crate::sockets::SocketKind::Stream).ok()).count();
+    program.layer.end_program();
+    let all =
+        (0..).map_while(|_| program.layer.sockets.open(crate::sockets::SocketKind::Stream).ok()).count();
+    assert_eq!(opened, all, "nothing is left of what found no number");
 }
 
 proptest! {

@@ -1,8 +1,8 @@
 //! The layer on memory that is not there. Waiting takes no time.
 
 use crate::kernel::Machine;
-use crate::mirror::{End, FAR, Mirror};
 use torvm::calls::Outcome;
+use torvm::fake::mirror::{End, FAR, Mirror};
 use torvm::fake::{FakeDisk, FakeProcessor, bundle};
 use torvm::files::Limits;
 use torvm::layer::{Layer, Parts};

@@ -1,16 +1,30 @@
 //! The networks folded back: what leaves on the uplink arrives as a client's, and the other way round. So the program
 //! can talk to itself, as over the loopback interface, through the whole of both stacks.
 
+#![cfg_attr(
+    not(test),
+    expect(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::panic,
+        reason = "for tests, which are to notice what the networks never send"
+    )
+)]
+
+use crate::frames::{Frames, PortFault};
+use crate::net::{Net, UPLINK};
+use alloc::collections::VecDeque;
+use alloc::rc::Rc;
+use alloc::vec::Vec;
 use control::message::Client;
+use core::cell::RefCell;
+use core::net::Ipv4Addr;
 use link::Meta;
-use std::{cell::RefCell, collections::VecDeque, net::Ipv4Addr, rc::Rc};
-use torvm::frames::{Frames, PortFault};
-use torvm::net::{Net, UPLINK};
 
 const CLIENT: u8 = 2;
 const OURS: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
 /// Where the program connects to; it arrives at its own listeners.
-pub(crate) const FAR: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
+pub const FAR: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
 const CLIENT_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 137, 2, 2);
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 137, 2, 1);
 const OUR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -18,15 +32,15 @@ const FAR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 9];
 const CLIENT_MAC: [u8; 6] = [2, 0x62, 0x6b, 0, 0, CLIENT];
 const GATEWAY_MAC: [u8; 6] = [0xFE, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF];
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Queues {
     to_net: VecDeque<Vec<u8>>,
     from_net: VecDeque<Vec<u8>>,
 }
 
 /// The far end of a port.
-#[derive(Clone, Default)]
-pub(crate) struct End(Rc<RefCell<Queues>>);
+#[derive(Clone, Debug, Default)]
+pub struct End(Rc<RefCell<Queues>>);
 
 impl Frames for End {
     fn receive(&mut self, buffer: &mut [u8]) -> Result<Option<(Meta, usize)>, PortFault> {
@@ -57,13 +71,16 @@ impl Frames for End {
 }
 
 /// What stands behind both ports.
-pub(crate) struct Mirror {
+#[derive(Debug)]
+pub struct Mirror {
     uplink: End,
     client: End,
 }
 
 impl Mirror {
-    pub(crate) fn new() -> (Self, Net<End>) {
+    /// The networks, with the mirror behind them.
+    #[must_use]
+    pub fn new() -> (Self, Net<End>) {
         let mirror = Self { uplink: End::default(), client: End::default() };
         let mut net = Net::new([3, 4]);
         let client = Client {
@@ -83,7 +100,7 @@ impl Mirror {
     }
 
     /// Lets everything arrive that is under way.
-    pub(crate) fn settle(&self, net: &mut Net<End>, now_us: u64) {
+    pub fn settle(&self, net: &mut Net<End>, now_us: u64) {
         for _ in 0..100_000 {
             let worked = net.poll(now_us);
             let (out, back) = (self.take(&self.uplink), self.take(&self.client));
