@@ -18,7 +18,7 @@ pub const ONESHOT: u32 = 1 << 30;
 pub const EDGE: u32 = 1 << 31;
 
 /// Most entries of a set.
-pub const MOST: usize = 8192;
+pub const MOST: usize = 2048;
 
 /// What is asked about a description.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

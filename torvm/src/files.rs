@@ -333,9 +333,8 @@ impl Files {
     /// Cuts a file off or makes it longer, by zeros.
     ///
     /// # Errors
-    /// [`Errno::FBIG`], [`Errno::NOSPC`], [`Errno::ISDIR`], [`Errno::INVAL`].
+    /// [`Errno::FBIG`], [`Errno::ISDIR`], [`Errno::INVAL`].
     pub fn set_len(&mut self, id: NodeId, len: u64, now_ns: u64) -> Result<(), Errno> {
-        let budget = (self.limits.bytes / CHUNK).saturating_sub(self.chunks);
         let node = self.nodes.get_mut(&id).ok_or(Errno::NOENT)?;
         let content = match &mut node.body {
             Body::File(content) => content,
@@ -343,7 +342,7 @@ impl Files {
             Body::Device(_) => return Err(Errno::INVAL),
         };
         let held = content.held();
-        let result = content.set_len(len, budget);
+        let result = content.set_len(len);
         self.chunks = (self.chunks + content.held()).saturating_sub(held);
         node.modified_ns = now_ns;
         result

@@ -31,9 +31,9 @@ use counters::Counters;
 pub use start::BundleFault;
 
 /// Most sets to wait for.
-pub(crate) const MOST_EPOLLS: usize = 64;
+pub(crate) const MOST_EPOLLS: usize = 16;
 /// Most streams that stay in the machine.
-pub(crate) const MOST_PAIRS: usize = 16;
+pub(crate) const MOST_PAIRS: usize = 8;
 /// Bytes that one step of a call copies.
 const SCRATCH: usize = 64 * 1024;
 /// The stream behind descriptor 3.
@@ -72,6 +72,7 @@ pub struct Layer<P, S, D> {
     pub(crate) console: Console,
     pub(crate) counters: Counters,
     pub(crate) scratch: Vec<u8>,
+    pub(crate) saving: state::Saving,
     /// The time of the call that is being done.
     pub(crate) now: Now,
     /// A call that waits, and until when (microseconds).
@@ -86,10 +87,11 @@ impl<P: Processor, S: Sockets, D: Disk> Layer<P, S, D> {
             self.waiting = None;
         }
         self.now = now;
+        let save_us = self.save_if_time();
         let done = self.dispatch(call);
         if let Err(Stop::Wait(until_us)) = done {
             self.waiting = Some((*call, until_us));
-            return Outcome::Wait { until_us };
+            return Outcome::Wait { until_us: [until_us, save_us].into_iter().flatten().min() };
         }
         self.waiting = None;
         match done {
@@ -144,6 +146,7 @@ impl<P: Processor, S: Sockets, D: Disk> Layer<P, S, D> {
 
     /// Ends the program: nothing of it is left but its files. Its connections are reset.
     pub fn end_program(&mut self) {
+        self.save();
         for fd in self.descriptors.numbers() {
             self.release(fd);
         }

@@ -2,6 +2,7 @@
 
 use crate::errno::Errno;
 use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 /// Bytes of a chunk.
@@ -14,8 +15,7 @@ pub const LONGEST: u64 = 64 << 20;
 pub struct Content {
     len: u64,
     fixed: &'static [u8],
-    chunks: Vec<Option<Box<[u8]>>>,
-    held: usize,
+    chunks: BTreeMap<usize, Box<[u8]>>,
 }
 
 impl Content {
@@ -40,13 +40,13 @@ impl Content {
     /// Chunks that take memory.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.held
+        self.chunks.len()
     }
 
     /// All of it, when it is still as the bundle had it.
     #[must_use]
     pub fn as_fixed(&self) -> Option<&'static [u8]> {
-        (self.held == 0 && self.len == self.fixed.len() as u64).then_some(self.fixed)
+        (self.chunks.is_empty() && self.len == self.fixed.len() as u64).then_some(self.fixed)
     }
 
     /// Copies from `at`; returns how much, 0 at the end.
@@ -59,7 +59,7 @@ impl Content {
             let (index, offset) = ((at + done) / CHUNK, (at + done) % CHUNK);
             let here = (CHUNK - offset).min(len - done);
             let Some(piece) = out.get_mut(done..done + here) else { return done };
-            match self.chunks.get(index).and_then(Option::as_ref).and_then(|c| c.get(offset..offset + here)) {
+            match self.chunks.get(&index).and_then(|c| c.get(offset..offset + here)) {
                 Some(bytes) => piece.copy_from_slice(bytes),
                 None => copy_or_zero(self.fixed.get(at + done..).unwrap_or_default(), piece),
             }
@@ -79,8 +79,7 @@ impl Content {
         let start = usize::try_from(at).map_err(|_| Errno::FBIG)?;
         let (index, offset) = (start / CHUNK, start % CHUNK);
         let len = bytes.len().min(CHUNK - offset);
-        self.materialise(index, budget)?;
-        let chunk = self.chunks.get_mut(index).and_then(Option::as_mut).ok_or(Errno::NOSPC)?;
+        let chunk = self.chunk(index, budget)?;
         let place = chunk.get_mut(offset..offset + len).ok_or(Errno::NOSPC)?;
         place.copy_from_slice(bytes.get(..len).ok_or(Errno::NOSPC)?);
         self.len = self.len.max(at + len as u64);
@@ -90,8 +89,8 @@ impl Content {
     /// Cuts it off or makes it longer, by zeros.
     ///
     /// # Errors
-    /// [`Errno::FBIG`], [`Errno::NOSPC`].
-    pub fn set_len(&mut self, len: u64, budget: usize) -> Result<(), Errno> {
+    /// [`Errno::FBIG`].
+    pub fn set_len(&mut self, len: u64) -> Result<(), Errno> {
         if len > LONGEST {
             return Err(Errno::FBIG);
         }
@@ -99,44 +98,28 @@ impl Content {
             let keep = usize::try_from(len).map_err(|_| Errno::FBIG)?;
             let (index, offset) = (keep / CHUNK, keep % CHUNK);
             // What comes behind the cut in its own chunk must be zero should the file grow again.
-            if offset > 0 && self.chunks.get(index).is_some_and(Option::is_some) {
-                self.materialise(index, budget)?;
-                if let Some(tail) =
-                    self.chunks.get_mut(index).and_then(Option::as_mut).and_then(|c| c.get_mut(offset..))
-                {
-                    tail.fill(0);
-                }
+            if let Some(tail) = self.chunks.get_mut(&index).and_then(|chunk| chunk.get_mut(offset..)) {
+                tail.fill(0);
             }
             self.fixed = self.fixed.get(..keep).unwrap_or(self.fixed);
-            self.chunks.truncate(keep.div_ceil(CHUNK));
-            self.held = self.chunks.iter().flatten().count();
+            self.chunks.split_off(&keep.div_ceil(CHUNK));
         }
         self.len = len;
         Ok(())
     }
 
-    fn materialise(&mut self, index: usize, budget: usize) -> Result<(), Errno> {
-        if self.chunks.get(index).is_some_and(Option::is_some) {
-            return Ok(());
+    /// A chunk to write to.
+    fn chunk(&mut self, index: usize, budget: usize) -> Result<&mut [u8], Errno> {
+        if !self.chunks.contains_key(&index) {
+            let mut chunk = Vec::new();
+            if budget == 0 || chunk.try_reserve_exact(CHUNK).is_err() {
+                return Err(Errno::NOSPC);
+            }
+            chunk.resize(CHUNK, 0);
+            copy_or_zero(self.fixed.get(index * CHUNK..).unwrap_or_default(), &mut chunk);
+            self.chunks.insert(index, chunk.into_boxed_slice());
         }
-        if budget == 0 {
-            return Err(Errno::NOSPC);
-        }
-        let mut chunk = Vec::new();
-        let more = (index + 1).saturating_sub(self.chunks.len());
-        if chunk.try_reserve_exact(CHUNK).is_err() || self.chunks.try_reserve(more).is_err() {
-            return Err(Errno::NOSPC);
-        }
-        chunk.resize(CHUNK, 0);
-        copy_or_zero(self.fixed.get(index * CHUNK..).unwrap_or_default(), &mut chunk);
-        if more > 0 {
-            self.chunks.resize_with(index + 1, || None);
-        }
-        if let Some(slot) = self.chunks.get_mut(index) {
-            *slot = Some(chunk.into_boxed_slice());
-            self.held += 1;
-        }
-        Ok(())
+        self.chunks.get_mut(&index).map(|chunk| &mut **chunk).ok_or(Errno::NOSPC)
     }
 }
 

@@ -92,6 +92,7 @@ impl<P: Processor, S: Sockets, D: Disk> Layer<P, S, D> {
             counters: super::Counters::default(),
             scratch: Vec::new(),
             now: Now::default(),
+            saving: super::state::Saving::default(),
             waiting: None,
         };
         layer.restore();

@@ -1,5 +1,6 @@
 //! `/state`, which outlives the domain: the whole of it is one piece in the [store](crate::store), written when a file
-//! below it was renamed, closed after writing, or synced.
+//! below it was renamed, closed after writing, or synced. A program that does so all the time does not wear the disk
+//! out: after a number of savings at once, the next ones come together, a little later.
 
 use super::Layer;
 use crate::disk::Disk;
@@ -8,7 +9,7 @@ use crate::files::content::Content;
 use crate::files::{Body, Files, NodeId};
 use crate::processor::Processor;
 use crate::sockets::Sockets;
-use crate::store::{Found, LONGEST};
+use crate::store::{Found, LONGEST, StoreFault};
 use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -20,6 +21,20 @@ const FILE: u8 = 2;
 const HEAD: usize = 19;
 /// Deepest directory that is stored.
 const DEEPEST: usize = 16;
+
+/// Savings at once.
+const BURST: u64 = 32;
+/// Microseconds between savings, on average.
+const INTERVAL_US: u64 = 500_000;
+
+/// When the state is to be saved.
+#[derive(Debug, Default)]
+pub(crate) struct Saving {
+    /// Something changed that is not saved yet.
+    is_due: bool,
+    /// When all savings so far would have been due at the average rate.
+    at_us: u64,
+}
 
 impl<P: Processor, S: Sockets, D: Disk> Layer<P, S, D> {
     /// Takes what was stored.
@@ -43,15 +58,40 @@ impl<P: Processor, S: Sockets, D: Disk> Layer<P, S, D> {
         self.counters.store_found
     }
 
-    /// Stores the state if `node` belongs to it.
+    /// Stores the state, now or soon, if `node` belongs to it.
     pub(crate) fn changed_below(&mut self, node: NodeId) {
-        let Ok(state) = self.files.lookup(self.files.root(), STATE) else { return };
-        if !self.files.is_below(node, state) {
+        let state = self.files.lookup(self.files.root(), STATE);
+        if state.is_ok_and(|state| self.files.is_below(node, state)) {
+            self.saving.is_due = true;
+            self.save_if_time();
+        }
+    }
+
+    /// Stores what changed, unless that has been done too often lately; returns when it can be done then
+    /// (microseconds).
+    pub(crate) fn save_if_time(&mut self) -> Option<u64> {
+        if !self.saving.is_due {
+            return None;
+        }
+        let at_us = self.saving.at_us.max(self.now.us);
+        let early_us = at_us.saturating_sub(BURST * INTERVAL_US);
+        if early_us > self.now.us {
+            return Some(early_us);
+        }
+        self.saving.at_us = at_us.saturating_add(INTERVAL_US);
+        self.save();
+        None
+    }
+
+    /// Stores what changed, if anything did.
+    pub(crate) fn save(&mut self) {
+        if !core::mem::take(&mut self.saving.is_due) {
             return;
         }
         let mut bytes = Vec::new();
-        let packed = pack(&self.files, state, &mut vec![], &mut bytes);
-        match packed.map_err(|_| crate::store::StoreFault::TooLong).and_then(|()| self.store.save(&bytes)) {
+        let state = self.files.lookup(self.files.root(), STATE);
+        let packed = state.and_then(|state| pack(&self.files, state, &mut vec![], &mut bytes));
+        match packed.map_err(|_| StoreFault::TooLong).and_then(|()| self.store.save(&bytes)) {
             Ok(stored) => self.counters.stored += u64::from(stored),
             Err(fault) => {
                 self.counters.store_failures += 1;

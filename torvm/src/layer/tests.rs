@@ -161,6 +161,28 @@ fn what_is_renamed_closed_or_synced_below_state_lasts() {
 }
 
 #[test]
+fn a_program_that_saves_all_the_time_does_not_wear_the_disk_out() {
+    let disk = FakeDisk::new(4096);
+    let mut program = Program::new(Some(disk.clone()));
+    for turn in 0..100_u8 {
+        let fd = program.file(b"/state/a", &[turn; 10]);
+        program.call(3, &[fd]);
+    }
+    let stored = program.layer.counted().stored;
+    assert!((32..40).contains(&stored), "{stored}");
+    let flags = program.call(72, &[3, 3, 0]).cast_unsigned();
+    program.call(72, &[3, 4, flags & !0o4000]);
+    let read = [3, program.buffer, 10];
+    let Outcome::Wait { until_us: Some(until) } = program.ask(0, &read, NOW) else {
+        panic!("nothing is due")
+    };
+    assert_eq!(layer(Some(disk.copy())).files.count(), 14, "there is a file");
+    assert_eq!(program.ask(0, &read, Now { us: until, ..NOW }), Outcome::Wait { until_us: None });
+    assert_eq!(program.layer.counted().stored, stored + 1);
+    assert_eq!(Program::new(Some(disk)).content(b"/state/a"), Some(vec![99; 10]), "the last one lasts");
+}
+
+#[test]
 fn the_state_survives_the_program_without_the_disk() {
     let mut program = Program::new(None);
     assert_eq!(program.layer.store_found(), Some(Found::NoDisk));
