@@ -24,8 +24,8 @@ pub trait Frames {
     /// Ends a burst: shows the peer what was staged, and gives back the room of what was received.
     fn flush(&mut self);
 
-    /// Whether the other end completes a checksum that was left to it ([`link::Csum::Partial`]). If not, frames are sent
-    /// with complete checksums only.
+    /// Whether the other end completes a checksum that was left to it ([`link::Csum::Partial`]), and cuts a long frame
+    /// ([`link::Gso`]). If not, plain frames are sent only.
     fn finishes_checksums(&self) -> bool {
         true
     }

@@ -7,7 +7,7 @@ use super::{
     arrival,
     counters::Count,
     datagrams::{QUESTION_MAX, QUESTION_MIN},
-    links::Links,
+    links::{LONG_PACKET, Links},
     state::{Core, Reset},
     stream::Owner,
     table::Key,
@@ -184,7 +184,7 @@ fn segment<F: Frames>(core: &mut Core, links: &mut Links<F>, arrived: &mut Arriv
     }
     let slot = match known {
         Some(slot) => slot,
-        None if opens => match open(core, port, ends) {
+        None if opens => match open(core, links, port, ends, mss(arrived.frame, headers)) {
             Err(Count::NoListener) => {
                 return to_client::refuse(core, links, port, headers, Count::NoListener);
             }
@@ -192,8 +192,10 @@ fn segment<F: Frames>(core: &mut Core, links: &mut Links<F>, arrived: &mut Arriv
         },
         None => return to_client::refuse(core, links, port, headers, Count::NoConnection),
     };
-    if opens {
-        raise_mss(arrived.frame, headers);
+    if let Some(option) = mss_option(arrived.frame, headers).filter(|_| opens) {
+        let long = core.table.stream(slot).is_some_and(|stream| stream.cut.is_some());
+        let size = u16::from_be_bytes(*option).max(if long { LONG_PACKET - 40 } else { MIN_MSS });
+        *option = size.to_be_bytes();
     }
     let reset = if tcp.flags & RST == 0 { Reset::No } else { Reset::Yes };
     let packet = arrived.frame.get(HEADER_LEN..headers.end).ok_or(Count::Internal)?;
@@ -201,19 +203,34 @@ fn segment<F: Frames>(core: &mut Core, links: &mut Links<F>, arrived: &mut Arriv
     Ok(())
 }
 
-/// Makes a connection of a client's first segment.
-fn open(core: &mut Core, port: u8, ends: (SocketAddrV4, SocketAddrV4)) -> Result<u16, Count> {
-    let gateway = core.guest(port).ok_or(Count::LinkDown)?.client.v4_gateway;
+/// Makes a connection of a client's first segment, which offers this segment size.
+fn open<F: Frames>(
+    core: &mut Core,
+    links: &mut Links<F>,
+    port: u8,
+    ends: (SocketAddrV4, SocketAddrV4),
+    mss: Option<u16>,
+) -> Result<u16, Count> {
+    let client = &core.guest(port).ok_or(Count::LinkDown)?.client;
+    let (gateway, longest) = (client.v4_gateway, client.mtu.saturating_sub(40));
+    let cuts = links.get(port).is_some_and(|frames| frames.finishes_checksums());
+    let cut = mss.filter(|_| cuts).map(|mss| mss.clamp(MIN_MSS, longest));
     let heard_at = if *ends.0.ip() == gateway { ends.0.port() } else { TRANSPARENT };
     let listener = core.listener(heard_at).ok_or(Count::NoListener)?;
     if !core.table.listener_mut(listener).is_some_and(|listener| listener.has_room()) {
         return Err(Count::Backlog);
     }
-    let setup = core.client_setup(port, ends.0).ok_or(Count::Quota)?;
+    let mut setup = core.client_setup(port, ends.0).ok_or(Count::Quota)?;
+    if cut.is_some() {
+        // TCP makes long segments, of which it would wait for two before it acknowledges.
+        setup.mtu = LONG_PACKET;
+        setup.ack_at_once = true;
+    }
     let tcp = Tcp::accept(&setup).ok_or(Count::Internal)?;
     let slot = core.add(port, ends, Owner::Opening(listener), tcp).ok_or(Count::Quota)?;
     if let Some(stream) = core.table.stream_mut(slot) {
         stream.name = SocketAddrV4::new(gateway, heard_at);
+        stream.cut = cut;
     }
     if let Some(listener) = core.table.listener_mut(listener) {
         listener.opening += 1;
@@ -221,27 +238,29 @@ fn open(core: &mut Core, port: u8, ends: (SocketAddrV4, SocketAddrV4)) -> Result
     Ok(slot)
 }
 
-/// Raises a segment size that would only make work. The checksum was looked at already, and nobody looks again.
-fn raise_mss(frame: &mut [u8], headers: &Headers) {
+/// The segment size that a first segment offers, to be read and changed: the checksum was looked at already, and nobody
+/// looks again.
+fn mss_option<'a>(frame: &'a mut [u8], headers: &Headers) -> Option<&'a mut [u8; 2]> {
     let from = headers.transport_at + packet::tcp::HEADER_LEN;
-    let Some(mut options) = frame.get_mut(from..headers.payload_at) else { return };
+    let mut options = frame.get_mut(from..headers.payload_at)?;
     // 40 bytes of options hold at most 40 of them.
     for _ in 0..40 {
         match options {
             [1, rest @ ..] => options = rest,
-            [2, 4, high, low, ..] => {
-                let size = u16::from_be_bytes([*high, *low]).max(MIN_MSS);
-                [*high, *low] = size.to_be_bytes();
-                return;
-            }
+            [2, 4, size @ ..] => return size.first_chunk_mut(),
             [kind, len, ..] if *kind != 0 && *len >= 2 => {
                 let len = usize::from(*len);
-                let Some(rest) = options.get_mut(len..) else { return };
-                options = rest;
+                options = options.get_mut(len..)?;
             }
-            _ => return,
+            _ => return None,
         }
     }
+    None
+}
+
+/// The segment size that a first segment offers.
+fn mss(frame: &mut [u8], headers: &Headers) -> Option<u16> {
+    mss_option(frame, headers).map(|size| u16::from_be_bytes(*size))
 }
 
 /// An IPv4 packet that carries neither TCP, UDP nor ICMP; or an IPv6 packet of that kind.

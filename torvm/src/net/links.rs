@@ -8,7 +8,7 @@ use crate::frames::{Frames, PortFault};
 use abi::link_device::MAX_PORTS;
 use alloc::{boxed::Box, vec, vec::Vec};
 use core::net::{Ipv4Addr, SocketAddrV4};
-use link::{Csum, Meta};
+use link::{Csum, Gso, GsoKind, Meta};
 use packet::{
     checksum::pseudo_v4,
     ethernet::{self, Ethernet, HEADER_LEN, Mac},
@@ -18,6 +18,8 @@ use packet::{
 
 /// The port behind which the uplink is.
 pub const UPLINK: u8 = 1;
+/// Longest packet that is made to be cut: 22 full segments, an eighth of a link.
+pub(super) const LONG_PACKET: u16 = 40 + 22 * 1460;
 /// Room for the longest frame: 64 KiB of packet, and Ethernet.
 pub(super) const FRAME_ROOM: usize = HEADER_LEN + 0x1_0000;
 
@@ -37,8 +39,10 @@ pub(super) struct Way {
     pub(super) source: Mac,
     /// Ethernet's destination; `None`: not known yet.
     pub(super) destination: Option<Mac>,
-    /// Largest IP packet.
+    /// Largest IP packet of the link.
     pub(super) mtu: u16,
+    /// Payload of a segment that is cut out of a longer one; absent: nothing is longer than the link takes.
+    pub(super) cut: Option<u16>,
     /// The connection's ends, ours first.
     pub(super) ends: (SocketAddrV4, SocketAddrV4),
 }
@@ -127,7 +131,8 @@ pub(super) struct Station<'a, F> {
 
 impl<F: Frames> Outlet for Station<'_, F> {
     fn ready(&mut self) -> bool {
-        let len = HEADER_LEN + usize::from(self.way.mtu);
+        let longest = if self.way.cut.is_some() { LONG_PACKET } else { self.way.mtu };
+        let len = HEADER_LEN + usize::from(longest);
         self.way.destination.is_some() && self.frames.as_mut().is_some_and(|frames| frames.has_room(len))
     }
 
@@ -143,7 +148,14 @@ impl<F: Frames> Outlet for Station<'_, F> {
             self.counters.add(Count::Internal);
             return result;
         }
-        let meta = if frames.finishes_checksums() { leave_checksum(packet) } else { fill_checksum(packet) };
+        clamp_mss(packet, self.way.mtu);
+        let gso = self.way.cut.and_then(|size| cut(packet, size));
+        let meta = match (frames.finishes_checksums(), gso) {
+            (true, gso) => Meta { gso, ..leave_checksum(packet) },
+            (false, None) => fill_checksum(packet),
+            // The link was another when the connection began; its end will be noticed.
+            (false, Some(_)) => return result,
+        };
         let ethernet = Ethernet { destination, source: self.way.source, ethertype: ethernet::IPV4 };
         for (to, from) in header.iter_mut().zip(ethernet.emit()) {
             *to = from;
@@ -167,6 +179,28 @@ fn is_between(packet: &[u8], (ours, theirs): (SocketAddrV4, SocketAddrV4)) -> bo
         && ip.protocol == ipv4::TCP
         && (ip.source, ip.destination) == (*ours.ip(), *theirs.ip())
         && ports == Some((ours.port(), theirs.port()))
+}
+
+/// How a packet is to be cut into segments of `size` bytes; `None`: it is one.
+fn cut(packet: &[u8], size: u16) -> Option<Gso> {
+    let offset = packet.get(ipv4::HEADER_LEN + 12)? >> 4;
+    let headers = ipv4::HEADER_LEN + usize::from(offset) * 4;
+    let header_len = u16::try_from(HEADER_LEN + headers).ok()?;
+    (packet.len() > headers + usize::from(size)).then_some(Gso { kind: GsoKind::Tcp4, size, header_len })
+}
+
+/// In a first segment: says that we take no longer segments than the link does. TCP itself is told otherwise.
+fn clamp_mss(packet: &mut [u8], mtu: u16) {
+    let Some((header, options)) = packet.get_mut(ipv4::HEADER_LEN..).and_then(<[u8]>::split_first_chunk_mut)
+    else {
+        return;
+    };
+    let (tcp, _) = tcp::Tcp::fields(header);
+    // smoltcp writes this option first.
+    if let ([2, 4, high, low, ..], true) = (options, tcp.flags & tcp::SYN != 0) {
+        let size = u16::from_be_bytes([*high, *low]).min(mtu.saturating_sub(40));
+        [*high, *low] = size.to_be_bytes();
+    }
 }
 
 /// The addresses and length of a TCP segment in a packet without options, and the segment.

@@ -105,15 +105,15 @@ impl Core {
     /// Where a connection's packets go.
     pub(super) fn way(&self, slot: Slot) -> Option<Way> {
         let stream = self.table.stream(slot)?;
-        let (port, ends) = (stream.port, (stream.local, stream.peer));
+        let (port, cut, ends) = (stream.port, stream.cut, (stream.local, stream.peer));
         if port == UPLINK {
             let uplink = self.uplink.as_ref().filter(|uplink| uplink.address == *stream.local.ip())?;
             let (source, destination, mtu) = (uplink.mac, uplink.neighbour, uplink.mtu);
-            return Some(Way { port, source, destination, mtu, ends });
+            return Some(Way { port, source, destination, mtu, cut: None, ends });
         }
         let client = &self.guest(port)?.client;
         let source = first_hop::address::OUR_MAC;
-        Some(Way { port, source, destination: Some(client.mac), mtu: client.mtu, ends })
+        Some(Way { port, source, destination: Some(client.mac), mtu: client.mtu, cut, ends })
     }
 
     /// How a client's connection to `local` begins; `None`: there are enough of them.
@@ -124,7 +124,7 @@ impl Core {
         let seed = self.random.next_u64();
         let guest = self.guest(port).filter(|guest| guest.connections < CONNECTIONS_OF_CLIENT)?;
         let (mtu, keep_alive_us) = (guest.client.mtu, Some(KEEP_ALIVE_US));
-        Some(Setup { local, mtu, seed, buffers: CLIENT_BUFFERS, keep_alive_us })
+        Some(Setup { local, mtu, seed, buffers: CLIENT_BUFFERS, keep_alive_us, ack_at_once: false })
     }
 
     /// How a connection to a relay begins; `None`: there are enough of them.
@@ -132,7 +132,7 @@ impl Core {
         let (all, large) = self.relays;
         let buffers = if large < LARGE_RELAYS { RELAY_BUFFERS } else { SMALL_RELAY_BUFFERS };
         let seed = self.random.next_u64();
-        (all < RELAYS).then_some(Setup { local, mtu, seed, buffers, keep_alive_us: None })
+        (all < RELAYS).then_some(Setup { local, mtu, seed, buffers, keep_alive_us: None, ack_at_once: false })
     }
 
     /// Takes a connection in; `None`: there is no place.

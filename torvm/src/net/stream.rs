@@ -64,6 +64,8 @@ pub(super) struct Stream {
     pub(super) peer: SocketAddrV4,
     /// What the program takes for our end.
     pub(super) name: SocketAddrV4,
+    /// How long its segments are when somebody else cuts them.
+    pub(super) cut: Option<u16>,
     /// Whose it is.
     pub(super) owner: Owner,
     /// The connection itself, while it lives or has something to read.
@@ -119,6 +121,7 @@ impl Stream {
             local: ends.0,
             peer: ends.1,
             name: ends.0,
+            cut: None,
             owner,
             seen: look(&tcp),
             tcp: Some(Box::new(tcp)),

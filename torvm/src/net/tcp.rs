@@ -29,6 +29,8 @@ pub(super) struct Setup {
     pub(super) buffers: Buffers,
     /// Microseconds of silence after which the peer is asked whether it is still there.
     pub(super) keep_alive_us: Option<u64>,
+    /// Whether every burst is acknowledged at once.
+    pub(super) ack_at_once: bool,
 }
 
 /// Sizes in bytes.
@@ -81,6 +83,9 @@ impl Tcp {
         // What is written is sent when the program has nothing more to do, so that writes are joined already.
         socket.set_nagle_enabled(false);
         socket.set_congestion_control(CongestionControl::None);
+        if setup.ack_at_once {
+            socket.set_ack_delay(None);
+        }
         socket.set_keep_alive(setup.keep_alive_us.map(Duration::from_micros));
         let mut sockets = SocketSet::new(vec![]);
         let handle = sockets.add(socket);

@@ -107,3 +107,39 @@ fn a_megabyte_arrives_unharmed_both_ways() {
     }
     assert!(got == bytes && returned == bytes);
 }
+
+#[test]
+fn what_the_program_writes_piecemeal_leaves_in_one_long_frame_that_others_cut() {
+    let mut world = World::new();
+    let listener = world.listen(TRANSPARENT);
+    let to = SocketAddrV4::new(Ipv4Addr::new(93, 184, 216, 34), 443);
+    let (theirs, ours) = world.accept(0, listener, to);
+    let syn_ack = world.clients[0].seen.iter().find(|frame| frame.get(47) == Some(&0x12)).expect("an answer");
+    assert_eq!(syn_ack[54..58], [2, 4, 5, 0xb4], "MSS 1460, whatever we tell ourselves");
+    let bytes: Vec<u8> = (0..20_000u32).map(|n| (n % 251) as u8).collect();
+    for cell in bytes.chunks(498) {
+        assert_eq!(world.net.send(ours, cell), Ok(cell.len()));
+    }
+    while world.net.poll(world.now_us) {}
+    let frames: Vec<_> =
+        world.ends[2].0.borrow().from_net.iter().map(|(meta, frame)| (meta.gso, frame.len())).collect();
+    let gso = link::Gso { kind: link::GsoKind::Tcp4, size: 1460, header_len: 54 };
+    assert_eq!(frames, [(Some(gso), 54 + 20_000)]);
+    world.settle();
+    assert_eq!(world.clients[0].read(theirs), bytes);
+    // A link that cuts nothing gets nothing long.
+    world.ends[2].0.borrow_mut().plain = true;
+    let (theirs, ours) = world.accept(0, listener, to);
+    assert_eq!(world.net.send(ours, &bytes), Ok(20_000));
+    while world.net.poll(world.now_us) {}
+    assert!(
+        world.ends[2]
+            .0
+            .borrow()
+            .from_net
+            .iter()
+            .all(|(meta, frame)| meta.gso.is_none() && frame.len() <= 1514)
+    );
+    world.settle();
+    assert_eq!(world.clients[0].read(theirs), bytes);
+}

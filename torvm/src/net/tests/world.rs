@@ -90,6 +90,39 @@ pub(super) fn complete(meta: &Meta, frame: &mut [u8]) {
     frame[at..at + 2].copy_from_slice(&sum.to_be_bytes());
 }
 
+/// Cuts a long frame, as a network card does.
+fn cut(meta: &Meta, mut frame: Vec<u8>) -> VecDeque<Vec<u8>> {
+    let Some(gso) = meta.gso else {
+        complete(meta, &mut frame);
+        return [frame].into();
+    };
+    assert_eq!(gso.kind, link::GsoKind::Tcp4);
+    let (head, payload) = frame.split_at(usize::from(gso.header_len));
+    let first = u32::from_be_bytes(head[38..42].try_into().unwrap());
+    let mut pieces = VecDeque::new();
+    for (n, piece) in payload.chunks(usize::from(gso.size)).enumerate() {
+        let at = n * usize::from(gso.size);
+        let mut frame = [head, piece].concat();
+        let total = u16::try_from(frame.len() - 14).unwrap();
+        frame[16..18].copy_from_slice(&total.to_be_bytes());
+        frame[24..26].fill(0);
+        let sum = packet::checksum::Sum::new().bytes(&frame[14..34]).finish();
+        frame[24..26].copy_from_slice(&sum.to_be_bytes());
+        frame[38..42].copy_from_slice(&first.wrapping_add(u32::try_from(at).unwrap()).to_be_bytes());
+        if at + piece.len() < payload.len() {
+            frame[47] &= !9; // neither FIN nor PSH
+        }
+        let Ok(Frame::Ip(headers)) = parse(&frame) else { panic!("cut badly") };
+        let Network::V4(ip) = headers.network else { panic!("IPv6") };
+        frame[50..52].fill(0);
+        let len = u32::try_from(frame.len() - 34).unwrap();
+        let sum = pseudo_v4(ip.source, ip.destination, 6, len).bytes(&frame[34..]).finish();
+        frame[50..52].copy_from_slice(&sum.to_be_bytes());
+        pieces.push_back(frame);
+    }
+    pieces
+}
+
 /// The other end of a link, with a whole stack behind it.
 pub(super) struct Peer {
     end: End,
@@ -114,8 +147,14 @@ impl phy::Device for Card<'_> {
         Self: 't;
 
     fn receive(&mut self, _: Instant) -> Option<(In, Out<'_>)> {
-        let (meta, mut frame) = self.0.0.borrow_mut().from_net.pop_front()?;
-        complete(&meta, &mut frame);
+        let (meta, frame) = self.0.0.borrow_mut().from_net.pop_front()?;
+        let mut pieces = cut(&meta, frame);
+        let frame = pieces.pop_front()?;
+        let mut queues = self.0.0.borrow_mut();
+        while let Some(piece) = pieces.pop_back() {
+            queues.from_net.push_front((Meta::default(), piece));
+        }
+        drop(queues);
         self.1.push(frame.clone());
         Some((In(frame), Out(self.0)))
     }
