@@ -12,15 +12,15 @@ use torvm::files::Limits;
 use torvm::frames::{Frames, PortFault};
 use torvm::time::Now;
 
-/// How much the files may take.
-pub(crate) const LIMITS: Limits = Limits { bytes: 22 << 20, nodes: 2048 };
+/// How much the files may take: what the gateway keeps there (a consensus, its guards) needs less than 7 MiB.
+pub(crate) const LIMITS: Limits = Limits { bytes: 12 << 20, nodes: 2048 };
 
-/// The program's part of the heap, in hundredths: the rest is for sockets (40 MiB at most) and files.
-const PROGRAM_SHARE: u64 = 45;
+/// The runtime's part of the heap: 40 MiB for sockets at most, the files, and room for everything else.
+const OUR_PART: u64 = 56 << 20;
 
-/// The memory that the program is made of.
+/// The memory that the program is made of: what the runtime can spare, on small machines half.
 pub(crate) fn frames_for_program(heap_len: u64) -> Result<Pages, NoFrames> {
-    Pages::take(heap_len / 100 * PROGRAM_SHARE)
+    Pages::take(heap_len.saturating_sub(OUR_PART).max(heap_len / 2))
 }
 
 /// The time.

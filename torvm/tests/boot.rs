@@ -212,6 +212,12 @@ fn whatever_the_program_does_it_is_started_again() {
 }
 
 #[test]
+fn a_block_grows_without_being_copied() {
+    let Some(mut machine) = Machine::boot("grow", "max", &[]) else { return };
+    machine.wait_for("grown to 45 MiB, kept: true");
+}
+
+#[test]
 fn a_program_that_makes_no_call_is_ended() {
     let Some(mut machine) = Machine::boot("spin", "max", &[]) else { return };
     machine.wait_for("told to spin");

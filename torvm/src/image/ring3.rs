@@ -60,6 +60,10 @@ impl UserMemory for Ring3 {
         let _ = self.space.unmap(pages(range));
     }
 
+    fn relocate(&mut self, from: Range, to: u64) -> bool {
+        self.space.relocate(pages(from), to).is_ok()
+    }
+
     fn clear(&mut self) {
         self.context = None;
         self.space.clear();

@@ -13,6 +13,7 @@ fn main() {
         "panic" => panic!("as told"),
         "overflow" => println!("{}", overflow(1)),
         "spend" => spend(),
+        "grow" => grow(),
         "spin" => spin(),
         what => println!("no such thing: {what}"),
     }
@@ -58,6 +59,20 @@ fn spend() {
         block.resize(1 << 20, 1);
         taken.push(block);
     }
+}
+
+/// Has one block grow to most of the memory, which there is no room to copy.
+fn grow() {
+    let mut block = Vec::<u64>::new();
+    for mib in 1..=45 {
+        let len = mib << 17;
+        block.reserve_exact(len - block.len());
+        block.extend((block.len()..len).map(|n| n as u64));
+        // In its way, so that it has to move.
+        std::mem::forget(vec![1u8; 200_000]);
+    }
+    let kept = block.iter().enumerate().all(|(n, &value)| n as u64 == value);
+    println!("grown to {} MiB, kept: {kept}", block.len() >> 17);
 }
 
 fn spin() {
