@@ -5,6 +5,7 @@
 //! through the program: nothing here copies a packet from a port to a port.
 
 mod arrival;
+mod congestion;
 mod counters;
 mod datagrams;
 mod from_client;
@@ -241,7 +242,11 @@ fn feed<F: Frames>(core: &mut Core, links: &mut Links<F>, slot: Slot, packet: &[
     let (Some(way), Some(stream)) = (way, table.stream_mut(slot)) else { return };
     let Some(tcp) = stream.tcp.as_mut() else { return };
     let mut outlet = links.outlet(way, counters);
+    let queued = tcp.socket().send_queue();
     tcp.feed(now_us, packet, &mut outlet);
+    if let Some(congestion) = stream.congestion.as_mut() {
+        congestion.acknowledge(queued.saturating_sub(tcp.socket().send_queue()), queued);
+    }
     stream.hear(now_us);
     core.after(slot, reset);
     core.list(slot);
@@ -257,7 +262,13 @@ fn serve_one<F: Frames>(core: &mut Core, links: &mut Links<F>, slot: Slot) -> (S
         uplink.want(now_us);
     }
     let mut outlet = links.outlet(way, counters);
-    let full = (0..SEGMENTS).all(|_| tcp.drain(now_us, &mut outlet));
+    let full = (0..SEGMENTS).all(|_| {
+        let more = tcp.drain(now_us, &mut outlet);
+        if let (Some(congestion), Some(bytes)) = (stream.congestion.as_mut(), outlet.bytes.take()) {
+            congestion.send(bytes);
+        }
+        more
+    });
     let due = tcp.due(now_us);
     let owes = due.is_some_and(|at| at <= now_us);
     let served = match owes {

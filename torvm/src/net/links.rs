@@ -115,7 +115,7 @@ impl<F: Frames> Links<F> {
     /// Where the packets of a connection go.
     pub(super) fn outlet<'a>(&'a mut self, way: Way, counters: &'a mut Counters) -> Station<'a, F> {
         let frames = self.ports.get_mut(usize::from(way.port)).and_then(Option::as_mut);
-        Station { frames, scratch: &mut self.scratch, way, counters, sent: 0 }
+        Station { frames, scratch: &mut self.scratch, way, counters, sent: 0, bytes: None }
     }
 }
 
@@ -127,6 +127,8 @@ pub(super) struct Station<'a, F> {
     counters: &'a mut Counters,
     /// Packets that left.
     pub(super) sent: u32,
+    /// Sequence numbers of the bytes in the last one, its first and the one behind its last.
+    pub(super) bytes: Option<(u32, u32)>,
 }
 
 impl<F: Frames> Outlet for Station<'_, F> {
@@ -149,6 +151,7 @@ impl<F: Frames> Outlet for Station<'_, F> {
             return result;
         }
         clamp_mss(packet, self.way.mtu);
+        let bytes = bytes(packet);
         let gso = self.way.cut.and_then(|size| cut(packet, size));
         let meta = match (frames.finishes_checksums(), gso) {
             (true, gso) => Meta { gso, ..leave_checksum(packet) },
@@ -162,6 +165,7 @@ impl<F: Frames> Outlet for Station<'_, F> {
         }
         if frames.send(&meta, frame) {
             self.sent += 1;
+            self.bytes = bytes;
         }
         result
     }
@@ -179,6 +183,14 @@ fn is_between(packet: &[u8], (ours, theirs): (SocketAddrV4, SocketAddrV4)) -> bo
         && ip.protocol == ipv4::TCP
         && (ip.source, ip.destination) == (*ours.ip(), *theirs.ip())
         && ports == Some((ours.port(), theirs.port()))
+}
+
+/// The sequence numbers of a segment's bytes, if it has any.
+fn bytes(packet: &[u8]) -> Option<(u32, u32)> {
+    let header = packet.get(ipv4::HEADER_LEN..)?.first_chunk()?;
+    let (tcp, len) = tcp::Tcp::fields(header);
+    let payload = u32::try_from(packet.len().checked_sub(ipv4::HEADER_LEN + len)?).ok()?;
+    (payload > 0).then_some((tcp.sequence, tcp.sequence.wrapping_add(payload)))
 }
 
 /// How a packet is to be cut into segments of `size` bytes; `None`: it is one.

@@ -1,6 +1,8 @@
 //! One connection, as the program sees it and as it lives on when the program has closed it.
 
 use super::{
+    congestion::Congestion,
+    links::UPLINK,
     state::RELAY_BUFFERS,
     table::{Key, Slot},
     tcp::{State, Tcp},
@@ -66,6 +68,8 @@ pub(super) struct Stream {
     pub(super) name: SocketAddrV4,
     /// How long its segments are when somebody else cuts them.
     pub(super) cut: Option<u16>,
+    /// How much may be on its way, on the uplink.
+    pub(super) congestion: Option<Congestion>,
     /// Whose it is.
     pub(super) owner: Owner,
     /// The connection itself, while it lives or has something to read.
@@ -92,14 +96,14 @@ pub(super) struct Stream {
 }
 
 /// Whether there is as much room as Linux waits for before it says so.
-fn is_writable(tcp: &Tcp) -> bool {
+fn is_writable(tcp: &Tcp, window: usize) -> bool {
     let socket = tcp.socket();
-    let (capacity, used) = (socket.send_capacity(), socket.send_queue());
+    let (capacity, used) = (socket.send_capacity().min(window), socket.send_queue());
     capacity.saturating_sub(used).saturating_mul(3) >= capacity
 }
 
-fn look(tcp: &Tcp) -> Seen {
-    Seen { state: tcp.state(), received: tcp.socket().recv_queue(), writable: is_writable(tcp) }
+fn look(tcp: &Tcp, window: usize) -> Seen {
+    Seen { state: tcp.state(), received: tcp.socket().recv_queue(), writable: is_writable(tcp, window) }
 }
 
 /// Whether the peer has said that it sends no more.
@@ -122,8 +126,9 @@ impl Stream {
             peer: ends.1,
             name: ends.0,
             cut: None,
+            congestion: (port == UPLINK).then(Congestion::new),
             owner,
-            seen: look(&tcp),
+            seen: look(&tcp, usize::MAX),
             tcp: Some(Box::new(tcp)),
             error: None,
             edges: 0,
@@ -137,6 +142,11 @@ impl Stream {
             aborted_us: None,
             counted: None,
         }
+    }
+
+    /// How much may be unacknowledged, the buffer aside.
+    fn window(&self) -> usize {
+        self.congestion.as_ref().map_or(usize::MAX, Congestion::window)
     }
 
     /// What it is found by.
@@ -206,7 +216,7 @@ impl Stream {
             if at_end {
                 bits |= Readiness::HUP;
             }
-        } else if is_writable(tcp) {
+        } else if is_writable(tcp, self.window()) {
             bits |= Readiness::OUT;
         }
         bits
@@ -220,7 +230,7 @@ impl Stream {
         if self.over || self.write_shut {
             return Err(Errno::PIPE);
         }
-        let connecting = self.is_connecting();
+        let (connecting, window) = (self.is_connecting(), self.window());
         let tcp = self.tcp.as_mut().ok_or(Errno::PIPE)?;
         if connecting {
             return Err(Errno::AGAIN);
@@ -228,8 +238,10 @@ impl Stream {
         if tcp.socket().send_queue() == 0 {
             self.heard_us = now_us;
         }
-        let sent = tcp.socket_mut().send_slice(bytes).map_err(|_| Errno::PIPE)?;
-        self.seen.writable = is_writable(tcp);
+        let room = window.saturating_sub(tcp.socket().send_queue()).min(bytes.len());
+        let sent =
+            tcp.socket_mut().send_slice(bytes.get(..room).unwrap_or(bytes)).map_err(|_| Errno::PIPE)?;
+        self.seen.writable = is_writable(tcp, window);
         if sent == 0 && !bytes.is_empty() { Err(Errno::AGAIN) } else { Ok(sent) }
     }
 
@@ -342,7 +354,7 @@ impl Stream {
     pub(super) fn notice(&mut self, reset: bool, now_us: u64) -> Event {
         let before = self.seen;
         let Some(tcp) = self.tcp.as_ref() else { return self.end(before.state, reset) };
-        let now = look(tcp);
+        let now = look(tcp, self.window());
         self.seen = now;
         let arrived = now.received > before.received;
         let room = now.writable && !before.writable;

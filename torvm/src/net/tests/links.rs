@@ -235,3 +235,30 @@ fn without_offloads_checksums_are_complete() {
     world.settle();
     assert_eq!(world.relay.read(theirs), b"hello", "smoltcp looks at checksums");
 }
+
+#[test]
+fn bytes_survive_losses_and_the_window_gives_way_to_them() {
+    let mut world = World::new();
+    let (ours, theirs) = world.connect(9001);
+    let bytes: Vec<u8> = (0..200_000u32).map(|n| (n % 251) as u8).collect();
+    let (mut sent, mut got) = (0, Vec::new());
+    let window = |world: &World| {
+        let slot = world.net.core.table.slot(ours).unwrap();
+        world.net.core.table.stream(slot).unwrap().congestion.as_ref().unwrap().window()
+    };
+    let send = |world: &mut World, sent: &mut usize, got: &mut Vec<u8>, until: usize| {
+        while got.len() < until {
+            *sent += world.net.send(ours, &bytes[*sent..until]).unwrap_or(0);
+            world.pass(10);
+            got.extend(world.relay.read(theirs));
+            assert!(world.now_us < 600_000_000, "stuck after {} bytes", got.len());
+        }
+    };
+    send(&mut world, &mut sent, &mut got, 100_000);
+    let wide = window(&world);
+    assert!(wide > 50_000, "{wide}");
+    world.ends[1].0.borrow_mut().lossy = Some(17);
+    send(&mut world, &mut sent, &mut got, 200_000);
+    assert!(got == bytes);
+    assert!(window(&world) < wide, "{}", window(&world));
+}

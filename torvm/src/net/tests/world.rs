@@ -27,6 +27,9 @@ pub(super) struct Queues {
     /// What we send is lost, and kept for the test.
     pub(super) deaf: bool,
     pub(super) lost: Vec<Vec<u8>>,
+    /// Of so many frames that we send one is lost.
+    pub(super) lossy: Option<usize>,
+    sent: usize,
     pub(super) plain: bool,
 }
 
@@ -51,7 +54,8 @@ impl Frames for End {
             return false;
         }
         let mut queues = self.0.borrow_mut();
-        if queues.deaf {
+        queues.sent += 1;
+        if queues.deaf || queues.lossy.is_some_and(|n| queues.sent.is_multiple_of(n)) {
             queues.lost.push(frame.to_vec());
         } else {
             queues.from_net.push_back((*meta, frame.to_vec()));
