@@ -280,6 +280,9 @@ pub struct DomainStatus {
     pub version: Option<String>,
     /// What is wrong with its firewall rules.
     pub rules: Option<String>,
+    /// Why connections cannot go through the Tor network yet (torvm).
+    #[serde(default)]
+    pub tor: Option<String>,
 }
 
 /// What a domain is doing.

@@ -93,6 +93,9 @@ pub(super) fn status(domains: &[DomainStatus], form: Form) -> anyhow::Result<()>
             let reason = crate::console::printable(reason);
             writeln!(std::io::stdout().lock(), "{}: {again}{reason}", domain.name)?;
         }
+        if let Some(tor) = &domain.tor {
+            writeln!(std::io::stdout().lock(), "{}: {}", domain.name, crate::console::printable(tor))?;
+        }
         if let Some(rules) = &domain.rules {
             writeln!(std::io::stdout().lock(), "{}: {}", domain.name, crate::console::printable(rules))?;
         }

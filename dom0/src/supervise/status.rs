@@ -30,6 +30,9 @@ impl Supervisor {
             rules: self
                 .rules_problem(&machine.name, self.settings.times.rules)
                 .or_else(|| self.relays_problem(&machine.name)),
+            tor: (machine.kind == Kind::Torvm && runtime.vmm.is_some())
+                .then(|| self.tor_obstacle(&machine.name))
+                .flatten(),
         }
     }
 }

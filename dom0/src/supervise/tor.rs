@@ -137,6 +137,33 @@ impl Supervisor {
         wanted.is_some_and(Configuration::begins_in_public)
     }
 
+    /// Why connections cannot go through a torvm yet, in one line.
+    pub(super) fn tor_obstacle(&self, name: &Name) -> Option<String> {
+        let standing = self.tor.standings.get(name);
+        if let Some(problem) = standing.and_then(|s| s.problem.as_ref()) {
+            return Some(format!("its configuration cannot be made: {}: {}", problem.what, problem.why));
+        }
+        match standing.map(|s| &s.gateway.program) {
+            Some(view::Program::Running) => {}
+            Some(view::Program::Ended(how)) => return Some(format!("its gateway program ended: {how}")),
+            Some(view::Program::Refused(why)) => {
+                return Some(format!("its gateway program cannot be started: {why}"));
+            }
+            Some(view::Program::Unknown) | None => {
+                return Some("its gateway program does not run yet".to_owned());
+            }
+        }
+        let bootstrap = standing.and_then(|s| s.gateway.bootstrap());
+        match bootstrap {
+            Some(bootstrap) if bootstrap.ready => None,
+            Some(bootstrap) => {
+                let why = bootstrap.blocked.map(|why| format!(", {why}")).unwrap_or_default();
+                Some(format!("on the way into the Tor network: {} %{why}", bootstrap.percent))
+            }
+            None => Some("its gateway program has not said how far it is".to_owned()),
+        }
+    }
+
     /// What is known of the relays that a torvm may reach.
     fn relays_known(&self, name: &Name) -> view::Relays {
         let allowed: usize = self.tor_rules(name).lines().map(hosts).sum();

@@ -236,8 +236,13 @@ fn status_says_what_the_program_says_without_its_tricks() {
     assert_eq!((status.program, status.runs), (Program::Running, 1));
     assert_eq!((status.version.as_deref(), status.clients.len()), (Some("0.0-fake"), 1));
     assert_eq!(status.relays.allowed, 0);
+    assert_eq!(
+        machine.status("tor").tor.unwrap(),
+        "on the way into the Tor network: 55 %, no \u{fffd}[2J directory"
+    );
     machine.type_into("tor", "ready\n");
     machine.wait_for_tor(|s| s.bootstrap.as_ref().is_some_and(|b| b.ready));
+    assert_eq!(machine.status("tor").tor, None);
     machine.type_into("tor", "crash\n");
     let status = machine.wait_for_tor(|s| matches!(s.program, Program::Ended(_)));
     assert_eq!(status.program, Program::Ended("it read memory that it does not have".to_owned()));
