@@ -130,6 +130,9 @@ impl<F: Frames> Net<F> {
     /// Puts a link, or a new epoch of one, on a port; `false`: there is no such port. Connections live on.
     pub fn attach(&mut self, port: u8, frames: F) -> bool {
         let attached = self.links.attach(port, frames);
+        if let Some(uplink) = self.core.uplink.as_mut().filter(|_| port == UPLINK) {
+            uplink.neighbour = None;
+        }
         self.core.pending = true;
         attached
     }

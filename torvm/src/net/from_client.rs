@@ -175,10 +175,12 @@ fn segment<F: Frames>(core: &mut Core, links: &mut Links<F>, arrived: &mut Arriv
     );
     let opens = tcp.flags & (SYN | ACK | RST) == SYN;
     let mut known = core.table.find(&Key::new(port, ends.0, ends.1));
-    if opens
-        && known.is_some_and(|slot| core.table.stream(slot).is_some_and(|s| s.state() == State::TimeWait))
-    {
-        // The client begins anew what is over (RFC 6191).
+    let begun = |slot| {
+        core.table.stream(slot).is_some_and(|s| !matches!(s.state(), State::Listen | State::SynReceived))
+    };
+    if opens && known.is_some_and(begun) {
+        // The client begins anew, so it knows nothing of the old one: it has ended it, or was itself begun anew. Nobody
+        // else is on its link who could say so.
         core.drop_silently(|stream| stream.key() == Key::new(port, ends.0, ends.1));
         known = None;
     }
@@ -217,7 +219,8 @@ fn open<F: Frames>(
     let cut = mss.filter(|_| cuts).map(|mss| mss.clamp(MIN_MSS, longest));
     let heard_at = if *ends.0.ip() == gateway { ends.0.port() } else { TRANSPARENT };
     let listener = core.listener(heard_at).ok_or(Count::NoListener)?;
-    if !core.table.listener_mut(listener).is_some_and(|listener| listener.has_room()) {
+    let backlog = core.table.listener_mut(listener).map_or(0, |listener| listener.backlog);
+    if core.unaccepted(port, listener) >= backlog {
         return Err(Count::Backlog);
     }
     let mut setup = core.client_setup(port, ends.0).ok_or(Count::Quota)?;
@@ -231,9 +234,6 @@ fn open<F: Frames>(
     if let Some(stream) = core.table.stream_mut(slot) {
         stream.name = SocketAddrV4::new(gateway, heard_at);
         stream.cut = cut;
-    }
-    if let Some(listener) = core.table.listener_mut(listener) {
-        listener.opening += 1;
     }
     Ok(slot)
 }

@@ -27,6 +27,8 @@ pub(super) const LARGE_RELAYS: usize = 3;
 pub(super) const RELAYS: usize = 16;
 /// Connections of clients at most.
 pub(super) const CLIENT_CONNECTIONS: usize = 256;
+/// Connections to which a client has a right, whatever others do.
+const RIGHT: usize = 16;
 /// Microseconds after which an idle client is asked whether it is still there.
 const KEEP_ALIVE_US: u64 = 120_000_000;
 
@@ -116,13 +118,29 @@ impl Core {
         Some(Way { port, source, destination: Some(client.mac), mtu: client.mtu, cut, ends })
     }
 
+    /// How many connections a client may have now: what the others have not, or have a right to.
+    fn share(&self, port: u8) -> usize {
+        let present = self.guests.iter().flatten().count().max(1);
+        let right = RIGHT.min(CLIENT_CONNECTIONS / present);
+        let others = (0u8..).zip(&self.guests).filter(|(other, _)| *other != port);
+        let theirs = others.filter_map(|(_, guest)| Some(guest.as_ref()?.connections.max(right)));
+        CLIENT_CONNECTIONS.saturating_sub(theirs.sum()).min(CONNECTIONS_OF_CLIENT)
+    }
+
+    /// A client's connections that a listener has, and the program has not.
+    pub(super) fn unaccepted(&self, port: u8, listener: Slot) -> usize {
+        let of = |stream: &Stream| {
+            stream.port == port
+                && matches!(stream.owner, Owner::Opening(l) | Owner::Waiting(l) if l == listener)
+        };
+        (0..SOCKETS).filter(|slot| self.table.stream(*slot).is_some_and(of)).count()
+    }
+
     /// How a client's connection to `local` begins; `None`: there are enough of them.
     pub(super) fn client_setup(&mut self, port: u8, local: SocketAddrV4) -> Option<Setup> {
-        if self.connections >= CLIENT_CONNECTIONS {
-            return None;
-        }
         let seed = self.random.next_u64();
-        let guest = self.guest(port).filter(|guest| guest.connections < CONNECTIONS_OF_CLIENT)?;
+        let share = self.share(port);
+        let guest = self.guest(port).filter(|guest| guest.connections < share)?;
         let (mtu, keep_alive_us) = (guest.client.mtu, Some(KEEP_ALIVE_US));
         Some(Setup { local, mtu, seed, buffers: CLIENT_BUFFERS, keep_alive_us, ack_at_once: false })
     }
@@ -204,9 +222,6 @@ impl Core {
             (Event::Gone, owner) => {
                 self.table.disconnect(&key, slot);
                 self.timers.set(slot, None);
-                if let Owner::Opening(listener) = owner {
-                    self.opened(listener);
-                }
                 if matches!(owner, Owner::Opening(_) | Owner::Nobody) {
                     self.table.remove(slot);
                 }
@@ -214,16 +229,8 @@ impl Core {
         }
     }
 
-    /// A handshake of this listener's is over.
-    fn opened(&mut self, listener: Slot) {
-        if let Some(listener) = self.table.listener_mut(listener) {
-            listener.opening = listener.opening.saturating_sub(1);
-        }
-    }
-
     /// A client's connection may be taken by the program now.
     fn establish(&mut self, slot: Slot, listener: Slot) {
-        self.opened(listener);
         let Some(hearer) = self.table.listener_mut(listener) else { return };
         hearer.waiting.push_back(slot);
         hearer.edges = hearer.edges.wrapping_add(1);

@@ -60,6 +60,27 @@ fn a_clients_connections_outlive_its_link_but_not_the_client() {
 }
 
 #[test]
+fn a_client_that_was_started_again_may_use_its_ports_again() {
+    let mut world = World::new();
+    let listener = world.listen(TRANSPARENT);
+    let (_, old) = world.accept(0, listener, far());
+    // Another stack, which knows of no connection, at the same address.
+    world.clients[0] = Peer::new(world.ends[2].clone(), client_mac(2), client_address(2), Some(gateway(2)));
+    let (theirs, new) = world.accept(0, listener, far());
+    assert_ne!(old, new);
+    assert_eq!(world.net.receive(old, &mut [0; 9]), Err(Errno::CONNRESET));
+    assert_eq!(world.net.send(new, b"hello"), Ok(5));
+    world.settle();
+    assert_eq!(world.clients[0].read(theirs), b"hello");
+    assert_eq!(world.net.core.connections, 1);
+    // One that nobody begins anew is found out by and by.
+    world.clients[0] = Peer::new(world.ends[2].clone(), client_mac(2), client_address(2), Some(gateway(2)));
+    world.pass(121_000);
+    assert_eq!(world.net.take_error(new), Some(Errno::CONNRESET));
+    assert_eq!(world.net.core.connections, 0);
+}
+
+#[test]
 fn an_address_is_one_clients_only() {
     let mut world = World::new();
     let mut other = described(2);

@@ -287,7 +287,8 @@ fn limits_hold_for_each_client_and_each_listener() {
     let other = tcp_frame((client_mac(3), US), (client_address(3), 7), (FAR, 80), (SYN, 1, 0), b"");
     world.inject(3, other);
     world.net.poll(world.now_us);
-    assert_eq!(world.net.count(Count::Backlog), 2, "the listener's, not the client's");
+    assert_eq!(world.ends[3].0.borrow_mut().from_net.drain(..).count(), 1, "another client has its own");
+    assert_eq!(world.net.count(Count::Backlog), 1);
     // Nobody completes a handshake: all of them are forgotten, without a word.
     world.now_us += 21_000_000;
     world.net.poll(world.now_us);
@@ -321,6 +322,42 @@ fn a_client_has_its_share_and_no_more() {
     world.ends[2].0.borrow_mut().from_net.clear();
     establish(&mut world, (2, 9), (gateway(2), 7));
     world.net.accept(listener).unwrap();
+}
+
+#[test]
+fn no_client_takes_what_another_has_a_right_to() {
+    let mut world = world();
+    let listener = world.listen(7);
+    world.net.listen(listener, 1000).unwrap();
+    for n in 4..8 {
+        assert!(world.net.set_client(n, &described(n)));
+        world.ends.push(End::default());
+        assert!(world.net.attach(n, world.ends[usize::from(n)].clone()));
+    }
+    // Three of six take as much as they get.
+    let mut got = [0; 3];
+    for n in 2..5u8 {
+        for port in 1000..1000 + 150 {
+            let from = (client_address(n), port);
+            world.inject(n, tcp_frame((client_mac(n), US), from, (gateway(n), 7), (SYN, 1, 0), b""));
+            world.net.poll(world.now_us);
+            let Some((_, answer)) = world.ends[usize::from(n)].0.borrow_mut().from_net.pop_front() else {
+                continue;
+            };
+            let next = u32::from_be_bytes(answer[38..42].try_into().unwrap()).wrapping_add(1);
+            world.inject(n, tcp_frame((client_mac(n), US), from, (gateway(n), 7), (ACK, 2, next), b""));
+            world.net.poll(world.now_us);
+            world.net.accept(listener).unwrap();
+            got[usize::from(n) - 2] += 1;
+        }
+    }
+    assert_eq!(got, [128, 64, 16]);
+    for n in 5..8 {
+        for port in 0..16 {
+            establish(&mut world, (n, 1000 + port), (gateway(n), 7));
+            world.net.accept(listener).unwrap();
+        }
+    }
 }
 
 /// A handshake by hand.

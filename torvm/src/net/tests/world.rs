@@ -195,7 +195,7 @@ impl phy::TxToken for Out<'_> {
 }
 
 impl Peer {
-    fn new(end: End, mac: [u8; 6], address: Ipv4Addr, gateway: Option<Ipv4Addr>) -> Self {
+    pub(super) fn new(end: End, mac: [u8; 6], address: Ipv4Addr, gateway: Option<Ipv4Addr>) -> Self {
         let mut config = Config::new(HardwareAddress::Ethernet(EthernetAddress(mac)));
         config.random_seed = 7;
         let mut seen = Vec::new();
