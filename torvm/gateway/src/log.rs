@@ -14,6 +14,8 @@ use crate::report::{Few, Reports};
 const PER_SECOND: u32 = 10;
 /// How long a line is not told again.
 const REPETITION: Duration = Duration::from_secs(600);
+/// What arti (tor-dirclient) says when a directory cache's time is too different.
+const CLOCK_REFUSED: &str = "Too much clock skew";
 
 /// Where lines go.
 pub struct Log {
@@ -21,18 +23,31 @@ pub struct Log {
     few: Mutex<Few>,
     /// The last line and when it was told, for not telling it again and again.
     last: Mutex<Option<(Text, Instant)>>,
+    /// When a directory cache last refused to be asked by somebody with such a clock.
+    clock_refused: Mutex<Option<Instant>>,
 }
 
 impl Log {
     /// A log that dom0 reads along.
     #[must_use]
     pub fn new(reports: Reports) -> Self {
-        Self { reports, few: Mutex::new(Few::new(PER_SECOND)), last: Mutex::new(None) }
+        Self {
+            reports,
+            few: Mutex::new(Few::new(PER_SECOND)),
+            last: Mutex::default(),
+            clock_refused: Mutex::default(),
+        }
     }
 
     /// One line, unless it was the last one, too, a short while ago; what is longer than a report is cut.
     pub fn line(&self, level: Level, text: &str) {
-        let (text, now): (Text, _) = (cut(text), Instant::now());
+        let now = Instant::now();
+        if text.contains(CLOCK_REFUSED)
+            && let Ok(mut refused) = self.clock_refused.lock()
+        {
+            *refused = Some(now);
+        }
+        let text: Text = cut(text);
         if let Ok(mut last) = self.last.lock() {
             let again = |(said, when): &(Text, Instant)| *said == text && now - *when < REPETITION;
             if last.as_ref().is_some_and(again) {
@@ -46,6 +61,13 @@ impl Log {
             self.tell(Level::Warning, cut(&format!("{suppressed} lines were left out: too many")));
         }
         self.tell(level, text);
+    }
+
+    /// Whether a directory cache refused this machine's clock in the last minutes. Arti says so only here, and not by
+    /// how much it is wrong.
+    pub fn clock_refused(&self) -> bool {
+        let refused = self.clock_refused.lock().ok().and_then(|refused| *refused);
+        refused.is_some_and(|when| when.elapsed() < REPETITION)
     }
 
     fn tell(&self, level: Level, text: Text) {
@@ -98,6 +120,11 @@ impl Subscriber for Listener {
 struct Message(String);
 
 impl Visit for Message {
+    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
+        let causes = std::iter::successors(Some(value), |e| e.source()).map(ToString::to_string);
+        let _ = write!(self.0, " {}={}", field.name(), causes.collect::<Vec<_>>().join(": "));
+    }
+
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         // Writing to a string cannot fail.
         let _ = match field.name() {
@@ -110,6 +137,15 @@ impl Visit for Message {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refused_clock_is_remembered() {
+        let log = Log::new(Reports::default());
+        log.line(Level::Warning, "something else");
+        assert!(!log.clock_refused());
+        log.line(Level::Warning, &format!("{} {CLOCK_REFUSED} with directory cache", "x".repeat(300)));
+        assert!(log.clock_refused());
+    }
 
     #[test]
     fn a_line_is_told_once_and_a_flood_is_not_told() {

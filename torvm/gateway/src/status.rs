@@ -50,12 +50,23 @@ impl Watch {
             percent: percent(bootstrap.as_frac()),
             ready: bootstrap.ready_for_traffic(),
             blocked: bootstrap.blocked().map(|blockage| cut(&blockage.to_string())),
-            clock: clock(&bootstrap, now, consensus).map(|text| cut(&text)),
+            clock: self.clock(&bootstrap, now, consensus).map(|text| cut(&text)),
             now,
             consensus,
             guards: crate::guards::saved(&self.state_dir),
             streams: self.gateway.streams.count(),
         }
+    }
+
+    /// What is known to be wrong with the clock: what relays say of it, or else what directory caches think of it while
+    /// there is no way in, or what the consensus says.
+    fn clock(&self, bootstrap: &BootstrapStatus, now: u64, consensus: Option<Validity>) -> Option<String> {
+        // The estimate has no accessor; it is the last sentence of the status.
+        let text = bootstrap.to_string();
+        let skew = text.split_once(". Clock is ").map(|(_, skew)| format!("the clock is {skew}"));
+        let refused = !bootstrap.ready_for_traffic() && self.gateway.log.clock_refused();
+        let refused = || refused.then(|| "the clock is wrong: directory caches have another time".to_owned());
+        skew.or_else(refused).or_else(|| consensus.and_then(|consensus| beside(now, consensus)))
     }
 
     /// Reports every change, for ever.
@@ -140,14 +151,6 @@ fn sentence(status: &Status) -> String {
         sentence = format!("{sentence}; {text}");
     }
     sentence
-}
-
-/// What is known to be wrong with the clock: what relays say of it, or else what the consensus says.
-fn clock(bootstrap: &BootstrapStatus, now: u64, consensus: Option<Validity>) -> Option<String> {
-    // The estimate has no accessor; it is the last sentence of the status.
-    let text = bootstrap.to_string();
-    let skew = text.split_once(". Clock is ").map(|(_, skew)| format!("the clock is {skew}"));
-    skew.or_else(|| consensus.and_then(|consensus| beside(now, consensus)))
 }
 
 fn beside(now: u64, consensus: Validity) -> Option<String> {
