@@ -6,6 +6,7 @@ mod relays;
 mod rules;
 mod rules_at_the_shell;
 mod tor;
+mod tor_at_the_shell;
 
 use dom0::protocol::{Phase, Request, Users};
 use machine::Machine;

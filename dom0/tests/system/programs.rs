@@ -56,6 +56,7 @@ fn daemon(directory: &Path) -> Command {
         ("--rules-dir", "rules"),
         ("--runtime-dir", "run"),
         ("--log-dir", "log"),
+        ("--state-dir", "state"),
         ("--lib-dir", "lib"),
         ("--root", "root"),
     ] {
