@@ -75,12 +75,9 @@ pub trait UserMemory {
     /// Takes whole pages away, mapped or not.
     fn unmap(&mut self, range: Range);
 
-    /// Moves whole pages with what is in them and their access to `to`, where nothing is mapped. `false`: that cannot be
-    /// done, and nothing was; the layer then copies, for which it needs the memory twice for a moment.
-    fn relocate(&mut self, from: Range, to: u64) -> bool {
-        let _ = (from, to);
-        false
-    }
+    /// Moves whole pages with what is in them and their access to `to`, where nothing is mapped. `false`: there is no
+    /// memory for that, and nothing was done.
+    fn relocate(&mut self, from: Range, to: u64) -> bool;
 
     /// Takes everything away: the program has ended.
     fn clear(&mut self);

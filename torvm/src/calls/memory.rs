@@ -211,32 +211,14 @@ impl<P: Processor, S: Sockets, D: Disk> Layer<P, S, D> {
             self.areas.remove(old);
             return self.back(to, area);
         }
-        if self.memory().left() < behind.len() {
+        self.back(behind, area)?;
+        if !self.memory().relocate(old, to.start) {
+            self.take_away(behind)?;
             return Err(Errno::NOMEM);
         }
-        if self.memory().relocate(old, to.start) {
-            self.areas.remove(old);
-            self.areas.insert(Range { start: to.start, end: behind.start }, area);
-            return self.back(behind, area);
-        }
-        self.back(to, area)?;
-        let copied = self.copy(old, to.start);
-        self.take_away(if copied.is_ok() { old } else { to })?;
-        copied
-    }
-
-    fn copy(&mut self, from: Range, to: u64) -> Result<(), Errno> {
-        self.with_scratch(|layer, buffer| {
-            let mut done = 0;
-            while done < from.len() {
-                let left = usize::try_from(from.len() - done).unwrap_or(usize::MAX).min(buffer.len());
-                let piece = buffer.get_mut(..left).ok_or(Errno::FAULT)?;
-                layer.memory().read(from.start + done, piece)?;
-                layer.memory().load(to + done, piece)?;
-                done += left as u64;
-            }
-            Ok(())
-        })
+        self.areas.remove(old);
+        self.areas.insert(Range { start: to.start, end: behind.start }, area);
+        Ok(())
     }
 
     /// Moves the end of the heap, where there is room; returns where it is.

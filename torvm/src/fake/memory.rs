@@ -121,6 +121,19 @@ impl UserMemory for FakeProcessor {
         gone.iter().for_each(|page| drop(self.pages.remove(page)));
     }
 
+    fn relocate(&mut self, from: Range, to: u64) -> bool {
+        let (first, count, target) = (from.start / PAGE, from.len() / PAGE, to / PAGE);
+        let is_there = (first..first + count).all(|page| self.pages.contains_key(&page));
+        if !is_there || self.pages.range(target..target + count).next().is_some() {
+            return false;
+        }
+        for page in 0..count {
+            let moved = self.pages.remove(&(first + page));
+            moved.into_iter().for_each(|moved| drop(self.pages.insert(target + page, moved)));
+        }
+        true
+    }
+
     fn clear(&mut self) {
         self.pages.clear();
     }
