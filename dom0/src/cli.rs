@@ -13,12 +13,13 @@ mod show;
 mod tor;
 mod tty;
 
-use crate::domain::{check, file};
+use crate::domain::{Kind, check, file};
 use crate::name::{Bdf, Name};
 use crate::nic;
 use crate::plan::{self, Numbering};
 use crate::protocol::{Accept, Outcome, Request, Users};
 use crate::settings::Settings;
+use crate::tor::configuration::configuration;
 use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::io::Write;
@@ -282,7 +283,11 @@ fn check_files(place: &Place, show_plan: Option<&ShowPlan>) -> anyhow::Result<()
     let mut problems = check::all(&domains).err().unwrap_or_default();
     let settings = Settings::default();
     for domain in domains.values() {
-        problems.0.extend(check::files(domain, &settings.lib_dir));
+        let files = check::files(domain, &settings.lib_dir);
+        if domain.kind.value == Kind::Torvm && files.is_empty() {
+            problems.0.extend(configuration(&domain.tor.value).err());
+        }
+        problems.0.extend(files);
     }
     problems.into_result()?;
     let mut out = anstream::stdout().lock();

@@ -200,6 +200,7 @@ impl Supervisor {
         }
         self.devices_ready(&machine)?;
         if machine.kind == Kind::Torvm {
+            self.can_be_configured(name)?;
             store::ready(&plan::store(&self.settings.state_dir, name))?;
         }
         let spawned = spawn::spawn(&self.settings, &machine)?;

@@ -94,6 +94,15 @@ impl Supervisor {
         standing.sent = Some((generation, text));
     }
 
+    /// Whether a torvm has a configuration, or one can be made: without any its start would be for nothing.
+    pub(super) fn can_be_configured(&self, name: &Name) -> Result<(), Problem> {
+        let has_one = self.tor.standings.get(name).is_some_and(|s| s.wanted.is_some());
+        match self.domains.get(name) {
+            Some(domain) if !has_one => configuration(&domain.tor.value).map(drop),
+            _ => Ok(()),
+        }
+    }
+
     /// Makes what a torvm's domain file says what is wanted; of other domains there is nothing to take up.
     pub(super) fn take_up_configuration(&mut self, name: &Name) {
         let Some(domain) = self.domains.get(name).filter(|d| d.kind.value == Kind::Torvm) else { return };

@@ -333,3 +333,24 @@ fn which_torvm_is_meant_has_to_be_said_where_there_are_several() {
     let problem = machine.ask(Request::TorStatus { torvm: Some("fw".parse().unwrap()) }).unwrap_err();
     assert!(problem.contains("fw: is a firewallvm, not a torvm"), "{problem}");
 }
+
+#[test]
+fn torvm_whose_network_cannot_be_understood_is_not_started() {
+    let machine = Machine::with_tor();
+    std::fs::write(machine.path("network.toml"), "[arti.storage]\n").unwrap();
+    let table = format!("[tor]\nnetwork = {:?}\n", machine.path("network.toml"));
+    machine.write_domain("tor", &format!("kind = \"torvm\"\nnetvm = \"fw\"\n{table}"));
+    let problem = machine.ask(up(&["tor"])).unwrap_err();
+    assert!(problem.contains("network.toml: has a table [arti.storage]"), "{problem}");
+    std::fs::write(machine.path("network.toml"), NETWORK).unwrap();
+    machine.ask(up(&["tor"])).unwrap();
+    machine.log_has("tor", "configuration 1: ");
+    // One that runs goes on with what it has, also when its process is replaced.
+    std::fs::write(machine.path("network.toml"), "[").unwrap();
+    machine.kill("tor");
+    machine.wait_for("tor", |s| s.restarts == 1 && s.state == Phase::Running);
+    machine.log_has("tor", "configuration 2: ");
+    machine
+        .wait_for("tor", |s| s.tor.as_ref().is_some_and(|t| t.contains("its configuration cannot be made")));
+    assert!(machine.tor_status().problem.is_some());
+}
