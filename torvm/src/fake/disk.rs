@@ -14,7 +14,7 @@ struct Platter {
     cached: BTreeMap<u64, Vec<u8>>,
     /// Requests until every one fails.
     works: usize,
-    /// Sectors that can still be written before the power goes, and which of the unflushed ones are then lost.
+    /// Sectors and flushes before the power goes, and which of the unflushed ones are then lost.
     power: Option<(usize, u64)>,
     cut: bool,
 }
@@ -56,7 +56,7 @@ impl FakeDisk {
         self.0.borrow_mut().works = requests;
     }
 
-    /// Lets the power go after so many sectors; each bit of `lost` is a sector that was not flushed and is lost.
+    /// Lets the power go after so many sectors and flushes; each bit of `lost` is a sector that was not flushed and is lost.
     pub fn cut_after(&self, sectors: usize, lost: u64) {
         self.0.borrow_mut().power = Some((sectors, lost));
     }
@@ -84,6 +84,23 @@ impl Platter {
         }
         self.works -= 1;
         Ok(())
+    }
+
+    /// A sector is taken, or what was taken is about to be made to last: the power may go here.
+    fn step(&mut self) -> Result<(), DiskFault> {
+        match &mut self.power {
+            None => Ok(()),
+            Some((0, lost)) => {
+                let lost = *lost;
+                self.settle(lost);
+                self.cut = true;
+                Err(DiskFault)
+            }
+            Some((left, _)) => {
+                *left -= 1;
+                Ok(())
+            }
+        }
     }
 
     /// Brings what is cached to the platter, but for what is lost.
@@ -125,12 +142,7 @@ impl Disk for FakeDisk {
             return Err(DiskFault);
         }
         for (sector, piece) in (first..).zip(bytes.chunks_exact(SECTOR)) {
-            if let Some((0, lost)) = platter.power {
-                platter.settle(lost);
-                platter.cut = true;
-                return Err(DiskFault);
-            }
-            platter.power = platter.power.map(|(left, lost)| (left.saturating_sub(1), lost));
+            platter.step()?;
             platter.cached.insert(sector, piece.to_vec());
         }
         Ok(())
@@ -139,6 +151,7 @@ impl Disk for FakeDisk {
     fn flush(&mut self) -> Result<(), DiskFault> {
         let mut platter = self.0.borrow_mut();
         platter.request()?;
+        platter.step()?;
         platter.settle(0);
         Ok(())
     }
