@@ -170,6 +170,7 @@ pub(crate) fn odd_states() -> ! {
         expect_call(&mut context, 60);
         log::info!("{name}: harmless");
     }
+    gets_on(&mut space);
     let mut context = load(&mut space, programs::spins());
     let begin = Clock.us();
     for _ in 0..20 {
@@ -182,6 +183,20 @@ pub(crate) fn odd_states() -> ! {
     let ms = (Clock.us() - begin) / 1000;
     log::info!("a spinning program was interrupted 20 times in {ms} ms");
     rt::exit(u32::from(!(20..2_000).contains(&ms)))
+}
+
+/// A program runs however often there is something else to look at.
+fn gets_on(space: &mut Space) {
+    let mut context = load(space, programs::calls_for_ever());
+    let mut calls = 0;
+    for _ in 0..200 {
+        rt::interrupts::wake();
+        calls += u32::from(matches!(context.run(Clock.us() + 5_000), Trap::Call { .. }));
+    }
+    if !(50..=100).contains(&calls) {
+        failed(format_args!("{calls} calls in 200 runs under interrupts"));
+    }
+    log::info!("{calls} calls in 200 runs under interrupts");
 }
 
 /// A program's page, for ring 0 to trip over.

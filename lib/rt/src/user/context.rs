@@ -2,7 +2,8 @@
 
 use super::entry::{self, State};
 use super::{END, processor};
-use crate::{interrupts, timer};
+use crate::interrupts;
+use crate::timer::{self, Clock};
 use alloc::boxed::Box;
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -63,6 +64,8 @@ impl core::error::Error for BadBase {}
 const ALWAYS: u64 = 1 << 9 | 1 << 1;
 /// Flags that are the program's own: arithmetic, TF, DF, NT, RF, AC, ID. Not: IF, IOPL, VM, virtual interrupts.
 const OWN: u64 = 0x0025_4DD5;
+/// How long a program runs (microseconds) while an interrupt waits to be looked at.
+const SHORT_US: u64 = 100;
 /// General protection.
 const PROTECTION: u8 = 13;
 
@@ -75,6 +78,8 @@ pub struct Context {
     number: u64,
     /// It is in a call, so that RCX and R11 need not be restored.
     in_call: bool,
+    /// It did not run last time, because an interrupt had come before.
+    deferred: bool,
 }
 
 /// The context that ran last, whose segments are in the processor; 0 for none.
@@ -87,7 +92,13 @@ impl Context {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         processor::start(entry::call as *const () as u64);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed) + 1;
-        Self { state: Box::new(State::new(entry, stack, ALWAYS)), fs_base: 0, number, in_call: false }
+        Self {
+            state: Box::new(State::new(entry, stack, ALWAYS)),
+            fs_base: 0,
+            number,
+            in_call: false,
+            deferred: false,
+        }
     }
 
     /// Sets the base of the FS segment (thread-local storage).
@@ -125,20 +136,25 @@ impl Context {
     /// Runs the program until it makes a call, faults, or an interrupt comes, which happens at `until_us` of
     /// [`Clock`](crate::Clock) at the latest. The caller then looks at what interrupts announce.
     ///
-    /// An interrupt that came since the run loop's step began is one that came now.
+    /// An interrupt that came since the run loop's step began is one that came now; but not twice in a row, so that
+    /// the program gets on however many there are: then it runs for a short while.
     pub fn run(&mut self, until_us: u64) -> Trap {
-        timer::set_alarm(until_us);
         let were_on = interrupts::disable();
-        let trap = self.run_masked();
+        let woken = interrupts::woken();
+        let trap = if woken && !self.deferred {
+            self.deferred = true;
+            Trap::Interrupt
+        } else {
+            self.deferred = false;
+            timer::set_alarm(if woken { until_us.min(Clock.us() + SHORT_US) } else { until_us });
+            self.run_masked()
+        };
         interrupts::restore(were_on);
         trap
     }
 
-    /// [`run`](Self::run) with interrupts off.
+    /// Enters the program, with interrupts off.
     fn run_masked(&mut self) -> Trap {
-        if interrupts::woken() {
-            return Trap::Interrupt;
-        }
         // Going on at an address that is not canonical would fault in ring 0.
         if self.state.rip >= END {
             return Trap::Fault { vector: PROTECTION, error: 0, address: 0, rip: self.state.rip };
