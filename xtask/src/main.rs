@@ -48,7 +48,8 @@ enum Command {
     Lab(lab::LabArgs),
     /// Brings up a private Tor network from Debian's tor and runs a command, or a shell, beside it.
     TorNetwork(tor_network::TorNetworkArgs),
-    /// Builds the Tor gateway domain and prints two paths: its kernel, and its bundle, which is given as initrd.
+    /// Builds the Tor gateway domain and prints three paths: its kernel, its bundle, which is given as initrd, and
+    /// the gateway program.
     Torvm(torvm::TorvmArgs),
     /// What runs inside that network's namespace.
     #[command(hide = true)]

@@ -17,7 +17,7 @@ pub(crate) struct TorvmArgs {
     bundle: Option<PathBuf>,
 }
 
-/// Builds kernel and bundle, and prints their paths.
+/// Builds kernel, program and bundle, and prints three paths: kernel, bundle, program.
 ///
 /// # Errors
 /// When something does not build.
@@ -33,7 +33,7 @@ pub(crate) fn run(args: &TorvmArgs) -> Result<ExitCode> {
         fs::create_dir_all(directory)?;
     }
     binaries::bundle(&kernel, &gateway, &configuration, &bundle)?;
-    println!("{}\n{}", kernel.display(), bundle.display());
+    println!("{}\n{}\n{}", kernel.display(), bundle.display(), gateway.display());
     Ok(ExitCode::SUCCESS)
 }
 

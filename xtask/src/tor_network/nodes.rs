@@ -251,7 +251,7 @@ pub(super) fn configuration(network: &Network<'_>, node: &Node) -> Result<PathBu
     fs::create_dir_all(&own)?;
     let resolver = directory.join(RESOLVER);
     let mut text = format!(
-        "DataDirectory {data}\nNickname {name}\nLog notice file {data}/notice.log\n{COMMON}{authorities}",
+        "DataDirectory {data}\nNickname {name}\nPidFile {data}/pid\nLog notice file {data}/notice.log\n{COMMON}{authorities}",
         data = own.display(),
         name = node.name,
         authorities = network.identities.authorities,

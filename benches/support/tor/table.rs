@@ -1,0 +1,43 @@
+//! What the bench prints.
+
+use super::instructions::Counted;
+use super::linux::Measured;
+
+/// Prints the programs side by side, with ratios to the first.
+pub(crate) fn print(measured: &[Measured]) {
+    println!("| | down MB/s | up MB/s | first byte ms | CPU µs a cell, down | up |");
+    println!("|---|---|---|---|---|---|");
+    for one in measured {
+        println!(
+            "| {} | {:.2} | {:.2} | {:.1} | {:.2} | {:.2} |",
+            one.name,
+            one.down / 1e6,
+            one.up / 1e6,
+            one.first * 1e3,
+            one.cell_down / 1e3,
+            one.cell_up / 1e3
+        );
+    }
+    let Some((base, others)) = measured.split_first() else { return };
+    for one in others {
+        println!(
+            "| {} : {} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} |",
+            one.name,
+            base.name,
+            one.down / base.down,
+            one.up / base.up,
+            one.first / base.first,
+            one.cell_down / base.cell_down,
+            one.cell_up / base.cell_up
+        );
+    }
+}
+
+/// Prints what torvm takes.
+pub(crate) fn print_instructions(counted: &Counted) {
+    println!("| torvm, guest instructions: kernel, layer and program | |");
+    println!("|---|---|");
+    println!("| power-on until it is in the network | {} |", counted.online);
+    println!("| a cell, down | {} |", counted.cell_down);
+    println!("| a cell, up | {} |", counted.cell_up);
+}
