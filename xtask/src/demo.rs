@@ -1,8 +1,9 @@
 //! `cargo xtask demo`: builds everything, boots the lab, and shows an AppVM fetching a page through
-//! firewallvm, netvm and a network card that was taken from dom0.
+//! firewallvm, netvm and a network card that was taken from dom0; with `--tor`, through torvm and a Tor network, too.
 
 mod screen;
 mod stage;
+mod tor;
 
 use crate::job::{self, Job};
 use crate::machine::{Accel, Disk, Iommu, Machine};
@@ -16,7 +17,11 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+/// Both demos' beginning: dom0 gives its network card away.
+const BEGINNING: &str = include_str!("../guest/demo-begin.sh");
 const SCRIPT: &str = include_str!("../guest/demo.sh");
+/// Both demos' end: a shell, if somebody wants one.
+const END: &str = include_str!("../guest/demo-end.sh");
 
 /// How MAC addresses of QEMU's user network begin: 52:55 and an IPv4 address, 52:56 for IPv6.
 const SLIRP: [[u8; 2]; 2] = [[0x52, 0x55], [0x52, 0x56]];
@@ -24,6 +29,9 @@ const SLIRP: [[u8; 2]; 2] = [[0x52, 0x55], [0x52, 0x56]];
 /// Options of the demo.
 #[derive(clap::Args)]
 pub(crate) struct DemoArgs {
+    /// Shows the Tor gateway instead: an AppVM behind torvm, in a private Tor network
+    #[arg(long)]
+    tor: bool,
     /// Ends after the demo instead of leaving you at a shell in dom0
     #[arg(long)]
     no_shell: bool,
@@ -45,35 +53,76 @@ pub(crate) struct DemoArgs {
 pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
     host::prepare()?;
     let accel = choose(args.accel);
+    if args.tor {
+        return tor::run(args, accel);
+    }
     let staged = stage::build()?;
     let page = Page::serve()?;
     let run_dir = tempfile::Builder::new().prefix("bulkhead-demo.").tempdir()?;
+    let machine = machine(&staged, accel, run_dir.path())?;
+    let port = page.address.port();
+    let variables = format!("PAGE=http://10.0.2.2:{port}/\nPORT={port}\nLONG={LONG}\n");
+    let cable = staged.capture.clone();
+    let script = Script { variables, steps: SCRIPT };
+    let (status, seen) = play(args, &machine, &script, move || show_cable(&cable))?;
+    verdict(status, &seen, &page)
+}
+
+/// The lab machine of a demo.
+fn machine(staged: &stage::Staged, accel: Accel, run_dir: &Path) -> Result<Machine> {
     let kernel = kernel::debian()?;
-    let machine = Machine {
+    Ok(Machine {
         initramfs: initramfs::lab(&kernel)?,
         kernel: kernel.image,
         accel,
         memory_mib: 3072,
         cpus: 2,
         share: staged.directory.clone(),
-        run_dir: run_dir.path().to_owned(),
+        run_dir: run_dir.to_owned(),
         disks: vec![Disk { image: staged.rootfs.clone(), read_only: true }],
         network: "user".to_owned(),
+        entry: Vec::new(),
         capture: Some(staged.capture.clone()),
         iommu: Iommu::Full,
         append: String::new(),
         extra: Vec::new(),
-    };
+    })
+}
+
+/// Runs a demo's script, between beginning and end, and returns its status and what it showed. `cable` is called when
+/// the script wants the cable looked at.
+fn play(
+    args: &DemoArgs,
+    machine: &Machine,
+    script: &Script<'_>,
+    cable: impl Fn() -> Result<()> + Send + 'static,
+) -> Result<(u8, Seen)> {
+    let shell = !args.no_shell && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    let shell = if shell { "yes" } else { "" };
     let seen = Arc::new(Mutex::new(Seen::default()));
-    let cable = staged.capture.clone();
-    let job = job(args, &page, Screen::new(Arc::clone(&seen), move || show_cable(&cable)));
+    let screen = Screen::new(Arc::clone(&seen), cable);
+    let job = Job {
+        script: format!("{}SHELL_AFTER={shell}\n{BEGINNING}{}{END}", script.variables, script.steps),
+        on_terminal: false,
+        timeout: Some(Duration::from_secs(args.timeout)),
+        err: Box::new(screen.errors()),
+        out: Box::new(screen),
+    };
     progress::heading("The lab machine");
-    let status = job::run(&machine, job);
+    let status = job::run(machine, job);
     if let Some(to) = &args.console_log {
         let _ = std::fs::copy(machine.console_log(), to);
     }
-    let seen = seen.lock().map_err(|_| anyhow::anyhow!("the output of the demo was not read to its end"))?;
-    verdict(status?, &seen, &page)
+    let mut seen =
+        seen.lock().map_err(|_| anyhow::anyhow!("the output of the demo was not read to its end"))?;
+    Ok((status?, std::mem::take(&mut *seen)))
+}
+
+/// What a demo does between beginning and end.
+struct Script<'s> {
+    /// Lines that set variables.
+    variables: String,
+    steps: &'s str,
 }
 
 /// Builds what the demo's dom0 finds under `/host`, and beside it a unikernel that panics on demand: that
@@ -102,40 +151,31 @@ fn choose(wanted: Option<Accel>) -> Accel {
     accel
 }
 
-fn job(args: &DemoArgs, page: &Page, screen: Screen) -> Job {
-    let shell = !args.no_shell && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-    let (port, shell) = (page.address.port(), if shell { "yes" } else { "" });
-    Job {
-        script: format!(
-            "PAGE=http://10.0.2.2:{port}/\nPORT={port}\nLONG={LONG}\nSHELL_AFTER={shell}\n{SCRIPT}"
-        ),
-        on_terminal: false,
-        timeout: Some(Duration::from_secs(args.timeout)),
-        err: Box::new(screen.errors()),
-        out: Box::new(screen),
-    }
-}
-
 /// Whether the demo has shown what it promises.
 fn verdict(status: u8, seen: &Seen, page: &Page) -> Result<ExitCode> {
+    ended_well(status, seen)?;
+    // Once at first, once more after the rule that was in the way is gone.
+    if seen.shown.matches(page.content.trim()).count() < 2 {
+        bail!("what AppVM work printed is not the page that was served");
+    }
+    progress::note("The page came from inside AppVM work, through firewallvm, netvm and the assigned card");
+    progress::note("A rule cut an established transfer at once; without it AppVM work was online again");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whether a demo came to its end, and its cable was as it should be.
+fn ended_well(status: u8, seen: &Seen) -> Result<()> {
     if let Some(failure) = &seen.failure {
         bail!("the demo failed: {failure}\n{}", seen.log_tail());
     }
     if status != 0 || !seen.ended {
         bail!("the demo's script ended early, with status {status}\n{}", seen.log_tail());
     }
-    // Once at first, once more after the rule that was in the way is gone.
-    if seen.shown.matches(page.content.trim()).count() < 2 {
-        bail!("what AppVM work printed is not the page that was served");
-    }
     match &seen.cable {
-        Some(Ok(())) => {}
+        Some(Ok(())) => Ok(()),
         Some(Err(error)) => bail!("the cable: {error:#}"),
         None => bail!("the cable's capture was not looked at"),
     }
-    progress::note("The page came from inside AppVM work, through firewallvm, netvm and the assigned card");
-    progress::note("A rule cut an established transfer at once; without it AppVM work was online again");
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Prints who spoke on the cable, and complains about anyone but the card and the outer network.

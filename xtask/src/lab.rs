@@ -71,6 +71,7 @@ pub(crate) fn run(args: &LabArgs) -> Result<ExitCode> {
         run_dir: run_dir.path().to_owned(),
         disks: args.disks.clone(),
         network: args.net.clone(),
+        entry: Vec::new(),
         capture: args.capture.clone(),
         iommu: args.iommu,
         append: args.append.clone(),

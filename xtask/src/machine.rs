@@ -51,6 +51,8 @@ pub(crate) struct Machine {
     pub(crate) disks: Vec<Disk>,
     /// What the NIC's cable leads to, as in QEMU's `-netdev`, without the id.
     pub(crate) network: String,
+    /// Words before the command line of QEMU: what puts it into a network namespace.
+    pub(crate) entry: Vec<String>,
     /// Where to write what passes on the cable.
     pub(crate) capture: Option<PathBuf>,
     /// What protects memory from devices.
@@ -90,8 +92,10 @@ impl Machine {
 
     /// The command that starts the machine. It ends with its parent.
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--", "qemu-system-x86_64"]);
+        let dying = ["setpriv", "--pdeathsig", "KILL", "--", "qemu-system-x86_64"];
+        let mut words = self.entry.iter().map(String::as_str).chain(dying);
+        let mut command = Command::new(words.next().unwrap_or("setpriv"));
+        command.args(words);
         self.board(&mut command);
         self.ports(&mut command);
         self.network(&mut command);

@@ -11,7 +11,7 @@ use crate::namespace::{Ending, Namespace, start_ready};
 use crate::progress::{self, Task};
 use crate::{host, machine};
 use anyhow::{Context, Result, bail};
-use description::Description;
+pub(crate) use description::Description;
 pub(crate) use inside::{InsideArgs, run as inside};
 use nodes::{Network, Node};
 use std::ffi::OsStr;
@@ -91,6 +91,7 @@ pub(crate) struct TorNetwork {
     _outside: Ending,
     _temporary: Option<tempfile::TempDir>,
     directory: PathBuf,
+    description: Description,
     namespace: Namespace,
 }
 
@@ -123,9 +124,17 @@ impl TorNetwork {
             started.push(start(node)?);
         }
         ready::pages(&namespace, &directory, &task, &mut started)?;
-        Description::new(&plan, &identities, &directory)?.write(&directory)?;
+        let description = Description::new(&plan, &identities, &directory)?;
+        description.write(&directory)?;
         task.done();
-        Ok(Self { _nodes: started, _outside: outside, _temporary: temporary, directory, namespace })
+        Ok(Self {
+            _nodes: started,
+            _outside: outside,
+            _temporary: temporary,
+            directory,
+            description,
+            namespace,
+        })
     }
 
     /// A command in the network's namespace, with its files in the environment; it dies with the thread that starts
@@ -134,6 +143,16 @@ impl TorNetwork {
         let mut command = self.namespace.dying_command(program);
         command.env(VARIABLE, &self.directory);
         command
+    }
+
+    /// Words before a command that put it into the namespace.
+    pub(crate) fn entry(&self) -> Vec<String> {
+        self.namespace.entry()
+    }
+
+    /// What there is in it.
+    pub(crate) fn description(&self) -> &Description {
+        &self.description
     }
 
     /// Where its files are: `network.toml`, `network.json`, `web.log`, `dns.log`, and a directory for each node.

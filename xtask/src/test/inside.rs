@@ -55,6 +55,7 @@ pub(super) fn run() -> Result<Tally> {
         run_dir: PathBuf::new(),
         disks: Vec::new(),
         network: "user".to_owned(),
+        entry: Vec::new(),
         capture: None,
         iommu: Iommu::Full,
         append: String::new(),

@@ -14,31 +14,31 @@ use std::path::Path;
 
 /// The network in numbers: `network.json`.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Description {
+pub(crate) struct Description {
     /// Relays of the consensus, authorities among them.
     pub(super) relays: Vec<Relay>,
     /// Address and port of each relay.
-    pub(super) or_addresses: Vec<SocketAddrV4>,
+    pub(crate) or_addresses: Vec<SocketAddrV4>,
     /// Addresses that exits connect from.
-    pub(super) exits: Vec<Ipv4Addr>,
+    pub(crate) exits: Vec<Ipv4Addr>,
     /// Bridges, which are in no consensus.
     pub(super) bridges: Vec<Relay>,
     /// The same as lines of configuration.
     pub(super) bridge_lines: Vec<String>,
     /// The onion service's name.
-    pub(super) onion: String,
+    pub(crate) onion: String,
     /// Its ports.
     pub(super) onion_ports: Vec<u16>,
     /// What it serves as `/`.
-    pub(super) onion_page: String,
+    pub(crate) onion_page: String,
     /// Addresses of the web server; the first has the first name.
-    pub(super) web: Vec<IpAddr>,
+    pub(crate) web: Vec<IpAddr>,
     /// Its ports.
     pub(super) web_ports: Vec<u16>,
     /// Names of its first two addresses; any other name in `.test` leads to the first.
-    pub(super) names: Vec<String>,
+    pub(crate) names: Vec<String>,
     /// What it serves as `/`.
-    pub(super) page: String,
+    pub(crate) page: String,
     /// The C client, for comparison.
     pub(super) client: Client,
 }
