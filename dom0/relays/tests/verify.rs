@@ -7,9 +7,14 @@ mod network;
 #[path = "support/program.rs"]
 mod program;
 
+use bulkhead_relays::Refusal;
+use bulkhead_relays::request::Request;
+use bulkhead_relays::verify::Verified;
 use network::{INTERVAL, VALID_AFTER, authorities, certificates};
 use program::{Ran, relays, run};
+use proptest::prelude::*;
 use std::net::Ipv4Addr;
+use tor_llcrypto::pk::rsa::RsaIdentity;
 
 const CONSENSUS: &str = include_str!("data/consensus");
 const CERTIFICATES: &str = include_str!("data/certificates");
@@ -70,32 +75,91 @@ fn recorded_consensus_is_believed() {
     assert_eq!(ran.ended, Ok(0));
 }
 
+/// Without a process of its own for each.
+fn verify_recorded(consensus: Vec<u8>) -> Result<Verified, Refusal> {
+    let consensus = String::from_utf8(consensus).map_err(|_| Refusal::Request("consensus-no-text"))?;
+    let authorities = recorded_authorities().iter().filter_map(|id| RsaIdentity::from_hex(id)).collect();
+    bulkhead_relays::verify(&Request {
+        now: THEN,
+        authorities,
+        certificates: CERTIFICATES.to_owned(),
+        consensus,
+    })
+}
+
 #[test]
 fn every_flipped_byte_of_what_is_signed_is_refused() {
     let signed = CONSENSUS.find("directory-signature ").unwrap() + "directory-signature ".len();
     let (mut malformed, mut bad) = (0, 0);
-    for place in (0..signed).step_by(7) {
+    for place in 0..signed {
         let mut bytes = CONSENSUS.as_bytes().to_vec();
-        bytes[place] ^= 1 << (place % 7);
-        let ran = recorded(THEN, &bytes);
-        assert_eq!(ran.ended, Ok(3), "byte {place}: {ran:?}");
-        match ran.answer.split([' ', '\n']).nth(1).unwrap() {
-            "consensus-signatures" => bad += 1,
-            "consensus-malformed" | "request" => malformed += 1,
+        bytes[place] ^= 1 << (place % 8);
+        match verify_recorded(bytes.clone()).unwrap_err() {
+            Refusal::Signatures => bad += 1,
+            Refusal::ConsensusMalformed(_) | Refusal::Request(_) => malformed += 1,
             // Digits of its times.
-            "consensus-expired" | "consensus-future" => {}
-            // Digits of a signer's name do not belong to what is signed, but to the item that is cut through.
+            Refusal::ConsensusExpired(_) | Refusal::ConsensusFuture(_) => {}
             other => panic!("byte {place}: {other}"),
         }
+        // The program says the same.
+        if place % 400 == 0 {
+            assert_eq!(recorded(THEN, &bytes).ended, Ok(3), "byte {place}");
+        }
     }
-    assert!(malformed > 50 && bad > 50, "{malformed} malformed, {bad} bad");
+    assert!(malformed > 400 && bad > 400, "{malformed} malformed, {bad} bad");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever is done to the documents: what is believed is what was signed.
+    #[test]
+    fn no_edit_changes_what_is_believed(
+        edits in prop::collection::vec((any::<bool>(), any::<prop::sample::Index>(), 0usize..200, edit()), 1..4)
+    ) {
+        let (mut consensus, mut certificates) = (CONSENSUS.to_owned(), CERTIFICATES.to_owned());
+        for (is_consensus, place, length, edit) in edits {
+            let text = if is_consensus { &mut consensus } else { &mut certificates };
+            let start = place.index(text.len());
+            let end = (start + length).min(text.len());
+            match edit {
+                Edit::Remove => text.replace_range(start..end, ""),
+                Edit::Repeat => {
+                    let again = text[start..end].to_owned();
+                    text.insert_str(start, &again);
+                }
+                Edit::Insert(words) => text.insert_str(start, &words),
+            }
+        }
+        let authorities = recorded_authorities().iter().filter_map(|id| RsaIdentity::from_hex(id)).collect();
+        let request = Request { now: THEN, authorities, certificates, consensus };
+        if let Ok(verified) = bulkhead_relays::verify(&request) {
+            let relays: Vec<String> = verified.relays.iter().map(ToString::to_string).collect();
+            let expected: Vec<String> = (5000..5007).map(|port| format!("127.0.0.1:{port}")).collect();
+            prop_assert_eq!(relays, expected);
+            prop_assert_eq!(verified.valid_until, 1_795_281_620);
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Edit {
+    Remove,
+    Repeat,
+    Insert(String),
+}
+
+fn edit() -> impl Strategy<Value = Edit> {
+    let words =
+        "(r |a |s |m |\n|directory-signature |valid-until |-----BEGIN SIGNATURE-----\n|[a-zA-Z0-9 ]){1,6}";
+    prop_oneof![Just(Edit::Remove), Just(Edit::Repeat), words.prop_map(Edit::Insert)]
 }
 
 #[test]
 fn cut_anywhere_it_is_refused() {
     let last = CONSENSUS.rfind("directory-signature ").unwrap();
-    for end in (0..last).step_by(101) {
-        assert_eq!(recorded(THEN, &CONSENSUS.as_bytes()[..end]).ended, Ok(3), "cut at {end}");
+    for end in 0..last {
+        assert!(verify_recorded(CONSENSUS.as_bytes()[..end].to_vec()).is_err(), "cut at {end}");
     }
     // Without the last signature two of three are left: enough.
     assert_eq!(recorded(THEN, &CONSENSUS.as_bytes()[..last]).ended, Ok(0));

@@ -244,14 +244,19 @@ impl Supervisor {
         self.relays.standing(name).is_busy = started;
     }
 
-    /// Asks a torvm for its documents when none came for long and what is known is not the newest.
+    /// Asks a torvm for its documents when none came for long and what is known is not the newest; sooner when the last
+    /// ones were not believed, for then it may have been the clock, or the helper was missing.
     fn documents_due(&mut self, name: &Name, now: Instant, unix: u64) {
         let Some(runtime) = self.runtimes.get(name).filter(|r| r.hello.is_some()) else { return };
         let Some(control) = runtime.control.as_ref() else { return };
         let standing = self.relays.standings.entry(name.clone()).or_default();
         let is_fresh = |relays: &Relays| relays.newest().is_some_and(|newest| unix <= newest.fresh_until);
         let since = *standing.asked.get_or_insert(now);
-        let has_waited = now.saturating_duration_since(since) >= self.settings.times.documents;
+        let mut patience = self.settings.times.documents;
+        if standing.problem.is_some() {
+            patience = patience.min(pause(standing.failures));
+        }
+        let has_waited = now.saturating_duration_since(since) >= patience;
         if has_waited && !standing.relays.as_ref().is_some_and(is_fresh) {
             standing.asked = Some(now);
             control.send(&ToTor::Gateway(GatewayCommand::GetDocuments));
@@ -306,8 +311,7 @@ impl Supervisor {
             }
         }
         let standing = self.relays.standing(name);
-        let pause = PAUSE.saturating_mul(1 << standing.failures.min(10)).min(SELDOM);
-        standing.not_before = Some(Instant::now() + pause);
+        standing.not_before = Some(Instant::now() + pause(standing.failures));
     }
 
     /// Writes down what was verified.
@@ -327,6 +331,11 @@ impl Supervisor {
         let standing = self.relays.standing(name);
         standing.changes = standing.relays.as_ref().and_then(|relays| relays.next_change(unix_now()));
     }
+}
+
+/// How long to wait after so many failures in a row.
+fn pause(failures: u32) -> Duration {
+    PAUSE.saturating_mul(1 << failures.min(10)).min(SELDOM)
 }
 
 fn hash(pair: &Pair) -> u64 {
