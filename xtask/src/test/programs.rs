@@ -99,7 +99,7 @@ fn place(package: &str, target: &str) -> Place {
     match (package, target) {
         ("hypervisor", _) | ("tests", "unikernel_link") => Place::InLab,
         ("tests", "chain" | "refusals") => Place::AroundLab,
-        ("tests", "tor_leaks") => Place::InTorNetwork,
+        ("tests", "tor_leaks" | "tor_chain") => Place::InTorNetwork,
         ("tests", name) if name.starts_with("lab_") => Place::InLab,
         _ => Place::Here,
     }
