@@ -9,6 +9,7 @@
 mod budget;
 mod control;
 mod jobs;
+mod readiness;
 mod relays;
 mod requests;
 mod route;
@@ -331,37 +332,6 @@ impl Supervisor {
                 let runtime = self.runtimes.entry(name).or_default();
                 runtime.state = State::Failed;
                 runtime.reason = Some(format!("{}; not restarted: {problems}", reason.unwrap_or_default()));
-            }
-        }
-    }
-
-    /// Whether a domain does what it is for: its machine runs, its links to running domains are up, and a
-    /// driver domain has said hello.
-    fn is_ready(&self, name: &Name) -> Readiness {
-        let (Some(runtime), Some(machine)) = (self.runtimes.get(name), self.plan.machine(name)) else {
-            return Readiness::NotYet;
-        };
-        let spoke = !machine.kind.is_driver() || runtime.hello.is_some();
-        if runtime.state == State::Running && spoke && self.links_up(name) {
-            Readiness::Ready
-        } else {
-            Readiness::NotYet
-        }
-    }
-
-    fn note_ready(&mut self) {
-        let fresh: Vec<Name> = self
-            .runtimes
-            .iter()
-            .filter(|(_, r)| r.state == State::Running && !r.was_ready)
-            .map(|(n, _)| n.clone())
-            .collect();
-        for name in fresh {
-            if self.is_ready(&name) == Readiness::Ready
-                && let Some(runtime) = self.runtimes.get_mut(&name)
-            {
-                runtime.was_ready = true;
-                tracing::info!(%name, "ready");
             }
         }
     }
