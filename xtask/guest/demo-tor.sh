@@ -26,8 +26,16 @@ say show "bulkhead run anon -- wget -q -O - $ONION"
 cat /run/page
 say show "bulkhead tor status"
 bulkhead tor status || die "bulkhead tor status"
-say show "bulkhead tor circuits"
+bulkhead run anon -- wget -q -T 60 -t 1 -O /dev/null "${PAGE}long" >/dev/null 2>&1 &
+download=$!
+tries=0
+until bulkhead tor circuits 2>/dev/null | grep -q anon || [ $tries -ge 20 ]; do
+    tries=$((tries + 1))
+    sleep 1
+done
+say show "bulkhead tor circuits, during a download"
 bulkhead tor circuits || die "bulkhead tor circuits"
+kill $download 2>/dev/null
 say show "bulkhead route anon --via firewall: refused, as anon is anonymous"
 bulkhead route anon --via firewall 2>&1 && die "anon was led around Tor"
 say show "bulkhead status"
