@@ -251,6 +251,10 @@ fn feed<F: Frames>(core: &mut Core, links: &mut Links<F>, slot: Slot, packet: &[
         congestion.acknowledge(queued.saturating_sub(tcp.socket().send_queue()), queued);
     }
     stream.hear(now_us);
+    // A reset that counts leaves no connection.
+    if reset == Reset::Yes && matches!(stream.state(), tcp::State::Closed | tcp::State::Listen) {
+        counters.add(Count::PeerReset);
+    }
     core.after(slot, reset);
     core.list(slot);
 }

@@ -56,6 +56,7 @@ fn who_refuses_is_reported_as_linux_does() {
     assert_eq!(world.net.send(ours, b"x"), Err(Errno::AGAIN));
     world.settle();
     assert_eq!(world.net.readiness(ours).bits, ALL | Readiness::ERR);
+    assert_eq!(world.net.count(Count::PeerReset), 1);
     assert_eq!(world.net.take_error(ours), Some(Errno::CONNREFUSED));
     assert_eq!(world.net.readiness(ours).bits, ALL);
     assert_eq!(world.net.receive(ours, &mut [0; 9]), Ok(0));
