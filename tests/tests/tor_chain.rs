@@ -181,7 +181,7 @@ fn restarts(chain: &Chain) {
 fn circuits(chain: &Chain) {
     chain.lab.sh("bulkhead up veiled");
     chain.wait_for_agent("veiled");
-    let url = format!("http://{}/long?{MARK}", chain.network.web[0]);
+    let url = format!("http://{}/long", chain.network.web[0]);
     let open: Vec<Pending> = ["anon", "veiled", "anon", "veiled"]
         .map(|name| {
             chain.start_in(name, &format!("timeout 40 wget -q -T 40 -t 1 -O /dev/null '{url}'; true"))
@@ -214,7 +214,7 @@ fn another_way(chain: &Chain) {
     // Whoever is led to the cable is seen there: the judge would notice.
     let before = chain.capture().records.len();
     chain.lab.sh("bulkhead route veiled --via firewall");
-    let slow = format!("http://{}/long?{MARK}", chain.network.web[0]);
+    let slow = format!("http://{}/long", chain.network.web[0]);
     let flow =
         chain.start_in("veiled", &format!("timeout 30 wget -q -T 40 -t 1 -O /dev/null '{slow}'; true"));
     until(Duration::from_secs(30), "its own connection on the cable", || {
