@@ -137,6 +137,15 @@ pub(crate) fn staged() -> Result<(PathBuf, PathBuf)> {
     Ok((staged.directory, staged.rootfs))
 }
 
+/// As [`staged`], with a torvm and an AppVM behind it.
+///
+/// # Errors
+/// As there.
+pub(crate) fn staged_tor() -> Result<(PathBuf, PathBuf)> {
+    let staged = stage::build_tor()?;
+    Ok((staged.directory, staged.rootfs))
+}
+
 /// This machine's KVM or the emulated lab; says which and why.
 fn choose(wanted: Option<Accel>) -> Accel {
     let (accel, why) = match wanted {

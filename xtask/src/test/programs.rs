@@ -146,9 +146,8 @@ pub(super) fn around_the_lab() -> Result<Tally> {
 ///
 /// # Errors
 /// When something does not compile.
-pub(super) fn for_tor() -> Result<Vec<PathBuf>> {
-    let inside = |program: Program| (program.place == Place::InTorNetwork).then_some(program.executable);
-    Ok(build()?.into_iter().filter_map(inside).collect())
+pub(super) fn for_tor() -> Result<Vec<Program>> {
+    Ok(build()?.into_iter().filter(|program| program.place == Place::InTorNetwork).collect())
 }
 
 /// The programs for the lab, as paths below the workspace.

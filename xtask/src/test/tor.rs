@@ -1,33 +1,33 @@
-//! The leak suite of torvm, in a private Tor network.
+//! The leak suite of torvm, in a private Tor network: torvm alone under stock QEMU, then the whole chain in the lab.
 
 use super::programs;
 use super::stubborn::stubborn;
 use super::tally::{Tally, counted};
 use crate::machine::Accel;
 use crate::tor_network::{Options, TorNetwork};
-use crate::{binaries, progress, torvm, workspace};
+use crate::{binaries, demo, progress, torvm, workspace};
 use anyhow::Result;
 
-/// For people.
-const NAME: &str = "leak suite";
-
-/// Builds torvm, starts a network, and runs the suite in it.
+/// Builds torvm and what the chain's dom0 needs, starts a network, and runs the suite in it.
 ///
 /// # Errors
 /// When something does not build, or the network does not come up.
 pub(super) fn run() -> Result<Tally> {
     let programs = programs::for_tor()?;
     let (kernel, gateway) = (binaries::torvm()?, binaries::gateway()?);
+    let (stage, rootfs) = demo::staged_tor()?;
     let network = TorNetwork::start(&Options::default())?;
     let bundle = workspace::target().join("gateway/leaks.bundle");
     binaries::bundle(&kernel, &gateway, &torvm::configuration(Some(network.directory()))?, &bundle)?;
     let mut tally = Tally::default();
     for program in &programs {
-        progress::note(NAME);
-        tally.add(stubborn(NAME, Accel::Tcg, || {
-            let mut command = network.command(program);
+        progress::note(&program.name);
+        tally.add(stubborn(&program.name, Accel::Tcg, || {
+            let mut command = network.command(&program.executable);
             command.env("BULKHEAD_TORVM", &kernel).env("BULKHEAD_TORVM_BUNDLE", &bundle);
-            counted(command.args(["--nocapture", "--test-threads=1"]), NAME)
+            command.env("BULKHEAD_STAGE", &stage).env("BULKHEAD_ROOTFS", &rootfs);
+            command.env("BULKHEAD_XTASK", std::env::current_exe()?);
+            counted(command.args(["--nocapture", "--test-threads=1"]), &program.name)
         })?);
     }
     Ok(tally)
