@@ -1,5 +1,6 @@
 //! The log: standard error, and dom0. Arti's warnings and errors arrive here, too; it leaves destinations out of them.
 
+use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -14,6 +15,10 @@ use crate::report::{Few, Reports};
 const PER_SECOND: u32 = 10;
 /// How long a line is not told again.
 const REPETITION: Duration = Duration::from_secs(600);
+/// Lines that are remembered for that.
+const REMEMBERED: usize = 16;
+/// Characters by which lines of arti's are told apart.
+const SHAPE: usize = 48;
 /// What arti (tor-dirclient) says when a directory cache's time is too different.
 const CLOCK_REFUSED: &str = "Too much clock skew";
 
@@ -21,8 +26,8 @@ const CLOCK_REFUSED: &str = "Too much clock skew";
 pub struct Log {
     reports: Reports,
     few: Mutex<Few>,
-    /// The last line and when it was told, for not telling it again and again.
-    last: Mutex<Option<(Text, Instant)>>,
+    /// What was told lately, and when, for not telling it again and again.
+    told: Mutex<VecDeque<(Level, String, Instant)>>,
     /// When a directory cache last refused to be asked by somebody with such a clock.
     clock_refused: Mutex<Option<Instant>>,
 }
@@ -34,12 +39,12 @@ impl Log {
         Self {
             reports,
             few: Mutex::new(Few::new(PER_SECOND)),
-            last: Mutex::default(),
+            told: Mutex::default(),
             clock_refused: Mutex::default(),
         }
     }
 
-    /// One line, unless it was the last one, too, a short while ago; what is longer than a report is cut.
+    /// One line, unless it was told a short while ago; what is longer than a report is cut.
     pub fn line(&self, level: Level, text: &str) {
         let now = Instant::now();
         if text.contains(CLOCK_REFUSED)
@@ -48,12 +53,8 @@ impl Log {
             *refused = Some(now);
         }
         let text: Text = cut(text);
-        if let Ok(mut last) = self.last.lock() {
-            let again = |(said, when): &(Text, Instant)| *said == text && now - *when < REPETITION;
-            if last.as_ref().is_some_and(again) {
-                return;
-            }
-            *last = Some((text.clone(), now));
+        if self.is_known(level, &text, now) {
+            return;
         }
         let passed = self.few.lock().ok().and_then(|mut few| few.pass(now));
         let Some(suppressed) = passed else { return };
@@ -61,6 +62,25 @@ impl Log {
             self.tell(Level::Warning, cut(&format!("{suppressed} lines were left out: too many")));
         }
         self.tell(level, text);
+    }
+
+    /// Whether such a line was told a short while ago; from now on it was. Of our own the last one counts alone: what is
+    /// so again is news.
+    fn is_known(&self, level: Level, text: &str, now: Instant) -> bool {
+        let Ok(mut told) = self.told.lock() else { return false };
+        let shape = shape(level, text);
+        told.retain(|(_, _, when)| now - *when < REPETITION);
+        if told.iter().any(|(_, said, _)| *said == shape) {
+            return true;
+        }
+        if level == Level::Info {
+            told.retain(|(level, ..)| *level != Level::Info);
+        }
+        if told.len() == REMEMBERED {
+            told.pop_front();
+        }
+        told.push_back((level, shape, now));
+        false
     }
 
     /// Whether a directory cache refused this machine's clock in the last minutes. Arti says so only here, and not by
@@ -73,6 +93,14 @@ impl Log {
     fn tell(&self, level: Level, text: Text) {
         eprintln!("{}{text}", prefix(level));
         self.reports.offer(GatewayReport::Log { level, text });
+    }
+}
+
+/// What makes a line another one. Our own are told apart whole; of arti's the beginning counts, and no number in it.
+fn shape(level: Level, text: &str) -> String {
+    match level {
+        Level::Info => text.to_owned(),
+        Level::Error | Level::Warning => text.chars().filter(|c| !c.is_ascii_digit()).take(SHAPE).collect(),
     }
 }
 
@@ -148,11 +176,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_so_again_is_told_again() {
+        let log = Log::new(Reports::default());
+        let now = Instant::now();
+        let known = |level, text| log.is_known(level, text, now);
+        assert!(!known(Level::Info, "ready") && known(Level::Info, "ready"));
+        assert!(!known(Level::Warning, "relay 1 is gone") && known(Level::Warning, "relay 2 is gone"));
+        assert!(!known(Level::Info, "blocked") && !known(Level::Info, "ready"));
+        assert!(known(Level::Warning, "relay 3 is gone"));
+    }
+
+    #[test]
     fn a_line_is_told_once_and_a_flood_is_not_told() {
         let reports = Reports::new();
         let log = Log::new(reports.clone());
-        log.line(Level::Warning, "again");
-        log.line(Level::Warning, "again");
+        log.line(Level::Warning, "again 1");
+        log.line(Level::Info, "ready");
+        log.line(Level::Warning, "again 2");
+        log.line(Level::Info, "ready");
         (0..100).for_each(|n| log.line(Level::Info, &n.to_string()));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("runtime");
         let mut told = Vec::new();
@@ -163,6 +204,7 @@ mod tests {
         });
         assert_eq!(told.len(), PER_SECOND as usize);
         let line = |level, text| GatewayReport::Log { level, text: cut(text) };
-        assert_eq!(told[..2], [line(Level::Warning, "again"), line(Level::Info, "0")]);
+        let expected = [(Level::Warning, "again 1"), (Level::Info, "ready"), (Level::Info, "0")];
+        assert_eq!(told[..3], expected.map(|(level, text)| line(level, text)));
     }
 }
