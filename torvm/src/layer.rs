@@ -89,6 +89,7 @@ impl<P: Processor, S: Sockets, D: Disk> Layer<P, S, D> {
         self.now = now;
         let save_us = self.save_if_time();
         let done = self.dispatch(call);
+        self.counters.measure(self.processor.left(), self.files.bytes() as u64);
         if let Err(Stop::Wait(until_us)) = done {
             self.waiting = Some((*call, until_us));
             return Outcome::Wait { until_us: [until_us, save_us].into_iter().flatten().min() };
@@ -96,7 +97,10 @@ impl<P: Processor, S: Sockets, D: Disk> Layer<P, S, D> {
         self.waiting = None;
         match done {
             Ok(value) => Outcome::Return(value.cast_signed()),
-            Err(Stop::Errno(errno)) => Outcome::Return(errno.answer()),
+            Err(Stop::Errno(errno)) => {
+                self.counters.failed(errno);
+                Outcome::Return(errno.answer())
+            }
             Err(Stop::Exit(status)) => {
                 self.console.flush(self.now);
                 Outcome::Exit(status)

@@ -322,6 +322,19 @@ fn unknown_calls_are_counted_by_number() {
 }
 
 #[test]
+fn what_fails_for_want_of_room_is_counted() {
+    let mut program = Program::new(None);
+    let before = program.layer.processor.left();
+    let at = program.call(9, &[0, 4 * PAGE, 3, 0x22, u64::MAX, 0]).cast_unsigned();
+    assert_eq!(program.call(11, &[at, 4 * PAGE]), 0);
+    let counted = program.layer.counted();
+    assert!(counted.memory_least.is_some_and(|least| least <= before - 4 * PAGE), "{counted:?}");
+    assert_eq!(counted.memory_refusals, 0);
+    assert_eq!(program.call(9, &[0, 1 << 40, 3, 0x22, u64::MAX, 0]), Errno::NOMEM.answer());
+    assert_eq!(program.layer.counted().memory_refusals, 1);
+}
+
+#[test]
 fn nothing_that_was_writable_becomes_code() {
     let mut program = Program::new(None);
     let refused = Errno::ACCES.answer();

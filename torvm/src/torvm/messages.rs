@@ -7,6 +7,7 @@ use crate::guest::{Guest, Network};
 use alloc::vec::Vec;
 use control::message::{Client, FromDomain};
 use control::tor::{GatewayCommand, GatewayReport, cut};
+use core::fmt::Write as _;
 use heapless::String;
 use link::{Doorbell, Link};
 
@@ -147,12 +148,27 @@ impl<G: Guest, D: Doorbell> Torvm<G, D> {
             self.life.heard(now_us, status.ready);
             if self.dom0.is_none() {
                 log::info!("{} %{}", status.percent, if status.ready { ", ready" } else { "" });
+                if status.ready {
+                    self.log_memory();
+                }
             }
         }
         let told = self.dom0.as_mut().is_some_and(|dom0| dom0.tell(&FromDomain::Gateway(report)));
         if !told {
             self.messages.reports_lost += 1;
         }
+    }
+
+    /// Says on the console what dom0 would ask for: how much the program and its files have taken (bytes).
+    fn log_memory(&self) {
+        let mut words = alloc::string::String::new();
+        self.guest.counters(&mut |name, value| {
+            if name.starts_with("program-memory") || name.starts_with("file") {
+                // A string takes everything.
+                let _ = write!(words, " {name} {value}");
+            }
+        });
+        log::info!("memory:{words}");
     }
 
     /// Tells dom0 what became of the program.
