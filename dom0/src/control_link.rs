@@ -12,6 +12,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use serde::Serialize;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::time::Duration;
 
@@ -19,6 +20,12 @@ use std::time::Duration;
 const BURST: usize = 32;
 /// Pause after a burst that was full, so that a domain cannot keep the daemon busy.
 const PAUSE: Duration = Duration::from_millis(20);
+/// Bytes that may wait for a domain: far more than the rules of all clients that it can have.
+const MAX_WAITING: usize = 64 << 20;
+/// What a message that waits costs besides its bytes.
+const MESSAGE_COST: usize = 64;
+/// In the count of what waits: something found no room, so that the domain does not know what it should.
+const OVERRUN: usize = 1 << (usize::BITS - 1);
 
 /// What comes in over a control link.
 #[derive(Debug)]
@@ -34,6 +41,7 @@ pub enum Report {
 pub struct ControlLink {
     outbox: Sender<Vec<u8>>,
     wake: Arc<OwnedFd>,
+    waiting: Arc<AtomicUsize>,
 }
 
 impl ControlLink {
@@ -48,17 +56,26 @@ impl ControlLink {
     {
         let (outbox, inbox) = channel();
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        let worker = Worker { end, bell, wake: Arc::clone(&wake), inbox, waiting: None };
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let (woken, cost) = (Arc::clone(&wake), Arc::clone(&waiting));
+        let worker = Worker { end, bell, wake: woken, inbox, waiting: None, cost };
         std::thread::Builder::new().name("control-link".into()).spawn(move || worker.run(report))?;
-        Ok(Self { outbox, wake })
+        Ok(Self { outbox, wake, waiting })
     }
 
-    /// Sends a message; it waits in memory while the domain is slow.
+    /// Sends a message; it waits in memory while the domain is slow. One for which so many wait that it can only be
+    /// refusing them is reported as at fault, and told nothing more.
     pub fn send<T: Serialize>(&self, message: &T) {
         let mut buffer = vec![0; codec::MAX_LEN];
         match codec::encode(message, &mut buffer) {
             Ok(bytes) => {
-                let _ = self.outbox.send(bytes.to_vec());
+                let cost = bytes.len() + MESSAGE_COST;
+                if self.waiting.load(Ordering::Relaxed) + cost <= MAX_WAITING {
+                    self.waiting.fetch_add(cost, Ordering::Relaxed);
+                    let _ = self.outbox.send(bytes.to_vec());
+                } else {
+                    self.waiting.fetch_or(OVERRUN, Ordering::Relaxed);
+                }
                 ring(&self.wake);
             }
             Err(e) => tracing::error!("control message not sent: {e}"),
@@ -90,6 +107,8 @@ struct Worker {
     inbox: Receiver<Vec<u8>>,
     /// A message that found the link full.
     waiting: Option<Vec<u8>>,
+    /// What waits altogether.
+    cost: Arc<AtomicUsize>,
 }
 
 impl Worker {
@@ -102,6 +121,10 @@ impl Worker {
                 None => return,
             }
             if !self.burst_out() {
+                return;
+            }
+            if self.cost.load(Ordering::Relaxed) & OVERRUN != 0 {
+                report(Report::Fault("it does not take what it is told".to_owned()));
                 return;
             }
             if self.end.link.arm() == Armed::Sleep {
@@ -152,6 +175,7 @@ impl Worker {
                 }
                 Err(e) => tracing::error!("control message not sent: {e:?}"),
             }
+            self.cost.fetch_sub(message.len() + MESSAGE_COST, Ordering::Relaxed);
         }
     }
 
@@ -170,7 +194,7 @@ impl Worker {
 mod tests {
     use super::*;
     use crate::region::{OwnRegion, create};
-    use control::message::ToNet;
+    use control::message::{ToFirewall, ToNet};
     use std::sync::mpsc::sync_channel;
 
     /// The daemon's control link and the domain's raw end of it.
@@ -221,6 +245,35 @@ mod tests {
             reports.recv_timeout(Duration::from_secs(10)).is_err(),
             "the thread has let go of its sender"
         );
+    }
+
+    #[test]
+    fn domain_that_takes_nothing_is_at_fault_before_memory_is_short() {
+        let (link, _domain, reports) = pair();
+        let piece = ToFirewall::rules(2, 1, &[0; 3000]).next().unwrap();
+        for _ in 0..MAX_WAITING / 3000 + 1000 {
+            link.send(&piece);
+        }
+        assert!(link.waiting.load(Ordering::Relaxed) & !OVERRUN <= MAX_WAITING);
+        let report = reports.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert!(matches!(&report, Report::Fault(why) if why.contains("does not take")), "{report:?}");
+    }
+
+    #[test]
+    fn what_is_taken_does_not_count() {
+        let (link, mut domain, _reports) = pair();
+        let (mut taken, mut buffer) = (0, [0; 4096]);
+        for nonce in 0..1000 {
+            link.send(&ToNet::Ping { nonce });
+        }
+        while taken < 1000 {
+            taken += usize::from(domain.link.recv(&mut buffer).unwrap().is_some());
+            domain.link.publish();
+        }
+        let start = std::time::Instant::now();
+        while link.waiting.load(Ordering::Relaxed) > 0 {
+            assert!(start.elapsed() < Duration::from_secs(10));
+        }
     }
 
     #[test]

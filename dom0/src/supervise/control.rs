@@ -71,10 +71,7 @@ impl Supervisor {
                 runtime.fences.insert(nonce, Fence::Passed);
             }
             FromDomain::Pong { .. } => self.fault(name, "it answered a ping that was not sent"),
-            FromDomain::PeerFault { port, what } => {
-                tracing::warn!(%name, port, what = clean(&what), "accuses the peer on a port");
-                self.accused(name, port);
-            }
+            FromDomain::PeerFault { port, what } => self.accused(name, port, &clean(&what)),
         }
     }
 

@@ -340,12 +340,13 @@ impl Supervisor {
         }
     }
 
-    /// `name` says that the peer on one of its ports broke the protocol: the link is plumbed anew, a few times.
-    pub(super) fn accused(&mut self, name: &Name, port: u8) {
+    /// `name` says that the peer on one of its ports broke the protocol: the link is plumbed anew, a few times. Where there
+    /// is no link, or none any more, there is nothing to do, and nothing to write down again and again.
+    pub(super) fn accused(&mut self, name: &Name, port: u8, what: &str) {
         let at = |party: &Party| matches!(party, Party::Domain(n, crate::plan::EndKey::Port(p)) if n == name && *p == port);
-        let Some(index) = self.wires.iter().position(|w| at(&w.link.upper) || at(&w.link.lower)) else {
-            return;
-        };
+        let is_it = |w: &Wire| w.is_begun() && (at(&w.link.upper) || at(&w.link.lower));
+        let Some(index) = self.wires.iter().position(is_it) else { return };
+        tracing::warn!(%name, port, what, "accuses the peer on a port");
         self.take_down(index, &[Side::Upper, Side::Lower]);
         if let Some(wire) = self.wires.get_mut(index)
             && wire.faults.take(Instant::now()).is_none()
