@@ -6,6 +6,8 @@ use dom0::protocol::Users;
 use dom0::tor::relays::{Relays, Set};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 /// Believes a consensus whose last line is `good`, and one that is of the network of authority AB….
 const HELPER: &str = r#"#!/bin/sh
@@ -41,6 +43,17 @@ fn with_network(machine: &Machine, more: &str) {
     machine.write_domain("tor", &format!("kind = \"torvm\"\nnetvm = \"fw\"\n{table}"));
 }
 
+/// The file in which verified relays are kept, once it is there: a thread of its own writes it.
+fn kept(machine: &Machine) -> PathBuf {
+    let kept = machine.path("state/tor.relays");
+    let start = Instant::now();
+    while !kept.exists() {
+        assert!(start.elapsed() < Duration::from_secs(20), "nothing was kept");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    kept
+}
+
 const AUTHORITY: &str = "ABABABABABABABABABABABABABABABABABABABAB";
 
 #[test]
@@ -55,7 +68,7 @@ fn verified_relays_of_the_public_network_are_reached_beside_its_entrances() {
         "no local address of the public network's"
     );
     assert_eq!((state.problem, machine.status("tor").rules), (None, None));
-    let kept = machine.path("state/tor.relays");
+    let kept = kept(&machine);
     assert_eq!(std::fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
     let kept = Relays::of_text(&std::fs::read_to_string(&kept).unwrap(), &[]).unwrap();
     assert_eq!(kept.newest().unwrap().relays.len(), 3);
@@ -94,7 +107,7 @@ fn other_networks_have_their_own_entrances_and_authorities() {
     machine.log_has("fw", "2 rules in");
     let rules = "accept 192.168.0.1 tcp 5000\naccept 11.0.0.2,192.168.0.9 tcp 9001\n";
     assert_eq!(machine.rules("tor").1, rules);
-    let kept = std::fs::read_to_string(machine.path("state/tor.relays")).unwrap();
+    let kept = std::fs::read_to_string(kept(&machine)).unwrap();
     assert!(kept.contains(&format!("\nauthority {AUTHORITY}\n")), "{kept}");
 }
 
@@ -104,15 +117,9 @@ fn bridges_are_all_that_is_reached() {
     with_network(&machine, &format!("bridges = [\"192.0.2.7:443 {AUTHORITY}\"]"));
     machine.behaves("tor", "consensus=good");
     machine.ask(up(&["tor"])).unwrap();
-    let kept = machine.path("state/tor.relays");
     machine.log_has("fw", "1 rules in");
-    for _ in 0..100 {
-        if kept.exists() {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
-    assert!(kept.exists(), "it is verified all the same");
+    // It is verified all the same.
+    kept(&machine);
     assert_eq!(machine.rules("tor").1, "accept 192.0.2.7 tcp 443\n");
 }
 
