@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 /// The helper takes seconds at most; in an emulated machine some more.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Between two verifications for one torvm, at least; doubled with every failure up to [`SELDOM`].
+/// Between two verifications for one torvm, at least; doubled with every one that brings nothing new up to [`SELDOM`].
 const PAUSE: Duration = Duration::from_secs(5);
 /// As seldom is verified what a torvm sends that never sends what is believed.
 const SELDOM: Duration = Duration::from_secs(600);
@@ -60,7 +60,7 @@ struct Standing {
     believed: Option<u64>,
     /// Before that nothing is verified.
     not_before: Option<Instant>,
-    /// Failures in a row.
+    /// How often in a row nothing new came of documents.
     failures: u32,
     /// Why the last documents are not believed.
     problem: Option<String>,
@@ -293,16 +293,21 @@ impl Supervisor {
         let taken = outcome.map_err(|why| why.to_string()).and_then(|set| {
             let (relays, until) = (set.relays.len(), set.valid_until);
             let known = standing.relays.get_or_insert_default();
+            let before = known.clone();
             known.take_in(set, now).map_err(|old: Superseded| old.to_string())?;
-            Ok((relays, until, known.to_text()))
+            Ok((relays, until, (*known != before).then(|| known.to_text())))
         });
         match taken {
             Ok((relays, valid_until, text)) => {
                 tracing::info!(%name, relays, valid_until, "consensus verified");
-                (standing.believed, standing.problem, standing.failures) = (Some(documents), None, 0);
-                self.keep(name, text);
-                self.note_next_change(name);
-                self.renew_rules(name);
+                (standing.believed, standing.problem) = (Some(documents), None);
+                // The same consensus in ever other words costs a process each, too: it comes ever more seldom.
+                standing.failures = if text.is_some() { 0 } else { standing.failures.saturating_add(1) };
+                if let Some(text) = text {
+                    self.keep(name, text);
+                    self.note_next_change(name);
+                    self.renew_rules(name);
+                }
             }
             Err(why) => {
                 tracing::error!(%name, "its consensus opens nothing: {why}");
