@@ -7,7 +7,7 @@
 use super::jobs::{Job, finish, progress};
 use super::runtime::Fence;
 use super::{Reply, Supervisor, unknown};
-use crate::domain::{At, Domains, Kind, check, edit};
+use crate::domain::{At, Domains, Kind, check, edit, file};
 use crate::name::Name;
 use crate::plan;
 use crate::problem::{Problem, Problems};
@@ -46,11 +46,16 @@ impl Supervisor {
         if self.jobs.iter().any(|job| matches!(job, Job::Route(job) if job.name == *name)) {
             return fail("is on its way to another domain already".to_owned(), "wait until it has arrived");
         }
-        let file = domain.file.clone();
+        let path = domain.file.clone();
         let mut wanted = self.domains.clone();
         reroute(&mut wanted, name, via.as_ref());
+        // Who was made anonymous while it runs is so for this at once; who no longer is remains so until its next start.
+        let tag = file::read(&path)?.anonymous;
+        if let Some(domain) = wanted.get_mut(name).filter(|_| tag.value) {
+            domain.anonymous = tag;
+        }
         check::all(&wanted)?;
-        edit::netvm(&file, via.as_ref())?;
+        edit::netvm(&path, via.as_ref())?;
         let old = self.plan.machine(name).and_then(|m| Some((m.netvm.clone()?, m.client.as_ref()?.0)));
         if old.as_ref().map(|(above, _)| above) == via.as_ref() {
             progress(Some(reply), format!("{name}: nothing to change"));

@@ -173,6 +173,19 @@ fn anonymous_appvm_is_not_led_past_tor() {
 }
 
 #[test]
+fn appvm_that_became_anonymous_while_it_runs_is_not_led_past_tor() {
+    let machine = Machine::with_tor();
+    let text = std::fs::read_to_string(machine.path("domains/anon.toml")).unwrap();
+    machine.write_domain("anon", &text.replace("anonymous = true", "anonymous = false"));
+    machine.ask(up(&["anon"])).unwrap();
+    machine.write_domain("anon", &text);
+    let problem = machine.ask(route("anon", Some("fw"))).unwrap_err();
+    assert!(problem.contains("this AppVM is anonymous: nothing but a torvm"), "{problem}");
+    assert_eq!(std::fs::read_to_string(machine.path("domains/anon.toml")).unwrap(), text);
+    machine.ask(route("anon", None)).unwrap();
+}
+
+#[test]
 fn routes_that_cannot_be() {
     let machine = Machine::with_tor();
     machine.ask(up(&["vault"])).unwrap();
