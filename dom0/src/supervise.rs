@@ -183,14 +183,28 @@ impl Supervisor {
             }
         }
         check::all(&domains)?;
-        self.plan = plan::plan(&domains, self.settings.places(), &mut self.numbering);
-        self.domains = domains;
+        let plan = plan::plan(&domains, self.settings.places(), &mut self.numbering);
+        self.forget_strangers(&plan);
+        (self.plan, self.domains) = (plan, domains);
         self.runtimes.retain(|name, r| r.state.is_active() || self.domains.contains_key(name));
         for name in self.domains.keys() {
             self.runtimes.entry(name.clone()).or_default();
         }
         self.rewire();
         Ok(())
+    }
+
+    /// What is known of a name belongs to another domain when the name is of another kind in the next plan, or of none:
+    /// rules that an AppVM had must not become a torvm's.
+    fn forget_strangers(&mut self, next: &Plan) {
+        let before = &self.plan;
+        let stays = |name: &Name| {
+            let kind = before.machine(name).map(|m| m.kind);
+            kind.is_some() && kind == next.machine(name).map(|m| m.kind)
+        };
+        self.rules.keep_only(stays);
+        self.tor.keep_only(stays);
+        self.relays.keep_only(stays);
     }
 
     /// Starts a domain's process.

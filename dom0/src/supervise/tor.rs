@@ -57,6 +57,11 @@ impl TorBook {
         }
     }
 
+    /// Forgets every domain but these.
+    pub(super) fn keep_only(&mut self, stays: impl Fn(&Name) -> bool) {
+        self.standings.retain(|name, _| stays(name));
+    }
+
     pub(super) fn standing(&mut self, name: &Name) -> &mut Standing {
         self.standings.entry(name.clone()).or_default()
     }

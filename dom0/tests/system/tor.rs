@@ -100,6 +100,19 @@ fn a_file_of_rules_for_a_torvm_opens_nothing() {
 }
 
 #[test]
+fn a_torvm_does_not_inherit_the_rules_of_an_appvm_of_its_name() {
+    let machine = Machine::with_tor();
+    machine.write_rules("work", "accept\n");
+    machine.ask(up(&["work"])).unwrap();
+    machine.log_has("fw", "generation 1: 1 rules");
+    machine.ask(down(&["work"], Users::Refuse)).unwrap();
+    machine.write_domain("work", "kind = \"torvm\"\nnetvm = \"fw\"\n");
+    machine.ask(up(&["work"])).unwrap();
+    machine.log_has("fw", "generation 2: 0 rules");
+    assert!(machine.status("work").rules.unwrap().contains("everything is dropped"));
+}
+
+#[test]
 fn what_a_torvm_may_not_say_ends_it() {
     let machine = Machine::with_tor();
     machine.behaves("fw", "gateway-words");
