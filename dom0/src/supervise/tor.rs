@@ -7,6 +7,7 @@ pub(super) use questions::{Asked, advance_asked};
 
 use super::Supervisor;
 use crate::domain::Kind;
+use crate::domain::tor::Tor;
 use crate::name::Name;
 use crate::problem::Problem;
 use crate::settings::Settings;
@@ -35,6 +36,8 @@ pub(super) struct TorBook {
 pub(super) struct Standing {
     /// The last configuration that could be made.
     wanted: Option<Configuration>,
+    /// Which table of the domain file it was made of.
+    table: Option<Tor>,
     /// Why the domain file's is not what is wanted.
     problem: Option<Problem>,
     /// What this run of the domain was sent.
@@ -99,11 +102,12 @@ impl Supervisor {
         standing.sent = Some((generation, text));
     }
 
-    /// Whether a torvm has a configuration, or one can be made: without any its start would be for nothing.
+    /// Whether a torvm has a configuration made of its table, or one can be made: without any its start would be for
+    /// nothing, and one made of another table may lack the bridges that this one has.
     pub(super) fn can_be_configured(&self, name: &Name) -> Result<(), Problem> {
-        let has_one = self.tor.standings.get(name).is_some_and(|s| s.wanted.is_some());
+        let table = self.tor.standings.get(name).and_then(|s| s.table.as_ref());
         match self.domains.get(name) {
-            Some(domain) if !has_one => configuration(&domain.tor.value).map(drop),
+            Some(domain) if table != Some(&domain.tor.value) => configuration(&domain.tor.value).map(drop),
             _ => Ok(()),
         }
     }
@@ -112,11 +116,12 @@ impl Supervisor {
     pub(super) fn take_up_configuration(&mut self, name: &Name) {
         let Some(domain) = self.domains.get(name).filter(|d| d.kind.value == Kind::Torvm) else { return };
         let made = configuration(&domain.tor.value);
+        let table = domain.tor.value.clone();
         let standing = self.tor.standing(name);
         match made {
             Ok(made) => {
                 let (authorities, is_public) = (made.authorities.clone(), made.begins_in_public());
-                (standing.wanted, standing.problem) = (Some(made), None);
+                (standing.wanted, standing.table, standing.problem) = (Some(made), Some(table), None);
                 self.relays_of_network(name, &authorities, is_public);
             }
             Err(problem) => {

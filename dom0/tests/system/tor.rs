@@ -350,6 +350,28 @@ fn isolation_is_saved_and_told_and_what_is_wrong_changes_nothing() {
 }
 
 #[test]
+fn what_cannot_be_made_of_a_changed_file_is_said_and_nothing_of_before_is_used_instead() {
+    let machine = Machine::with_tor();
+    let network = machine.path("network.toml");
+    let torvm =
+        |more: &str| format!("kind = \"torvm\"\nnetvm = \"fw\"\n[tor]\nnetwork = {network:?}\n{more}");
+    std::fs::write(&network, NETWORK).unwrap();
+    machine.write_domain("tor", &torvm(""));
+    machine.ask(up(&["tor"])).unwrap();
+    machine.log_has("tor", "configuration 1: ");
+    std::fs::write(&network, "x = 1").unwrap();
+    let bridge = format!("192.0.2.7:443 {}", "A".repeat(40));
+    let problem = machine.change_tor(TorChange::AddBridge(bridge.clone())).unwrap_err();
+    assert!(problem.contains("network.toml"), "{problem}");
+    assert_eq!(std::fs::read_to_string(machine.path("domains/tor.toml")).unwrap(), torvm(""));
+    // The configuration of before has no bridges: it must not stand in for one that has.
+    machine.ask(down(&["tor"], Users::Refuse)).unwrap();
+    machine.write_domain("tor", &torvm(&format!("bridges = [{bridge:?}]\n")));
+    let problem = machine.ask(up(&["tor"])).unwrap_err();
+    assert!(problem.contains("network.toml"), "{problem}");
+}
+
+#[test]
 fn which_torvm_is_meant_has_to_be_said_where_there_are_several() {
     let machine = Machine::with_tor();
     machine.write_domain("tor2", "kind = \"torvm\"\nnetvm = \"fw\"\n");

@@ -3,10 +3,11 @@
 use super::super::jobs::progress;
 use super::super::{Reply, Supervisor};
 use crate::domain::edit::{self, TorChange};
-use crate::domain::{file, tor};
+use crate::domain::{Domain, file, tor};
 use crate::name::Name;
 use crate::problem::{Problem, Problems};
 use crate::protocol::Outcome;
+use crate::tor::configuration::configuration;
 
 impl Supervisor {
     pub(in super::super) fn tor_change(
@@ -26,8 +27,10 @@ impl Supervisor {
         };
         let before = std::fs::read_to_string(&path).ok();
         edit::tor(&path, change)?;
-        // What the change makes of the file is read like a file.
-        let changed = file::read(&path).inspect_err(|_| {
+        // What the change makes of the file is read like a file, and a configuration made of it.
+        let usable =
+            |domain: Domain| configuration(&domain.tor.value).map(|_| domain).map_err(Problems::from);
+        let changed = file::read(&path).and_then(usable).inspect_err(|_| {
             let restored = before.is_some_and(|text| edit::whole(&path, &text).is_ok());
             if !restored {
                 tracing::error!(%name, "its file could not be put back");
