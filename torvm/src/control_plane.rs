@@ -41,6 +41,8 @@ pub enum Order {
 #[derive(Debug)]
 pub struct Dom0<D: Doorbell> {
     link: Link<D>,
+    /// A message that is being read or written.
+    buffer: Box<[u8; codec::MAX_LEN]>,
     configuration: Assembly,
     malformed: u64,
     untold: u64,
@@ -49,7 +51,13 @@ pub struct Dom0<D: Doorbell> {
 impl<D: Doorbell> Dom0<D> {
     /// Says hello on a new link.
     pub fn new(link: Link<D>) -> Self {
-        let mut dom0 = Self { link, configuration: Assembly::default(), malformed: 0, untold: 0 };
+        let mut dom0 = Self {
+            link,
+            buffer: Box::new([0; codec::MAX_LEN]),
+            configuration: Assembly::default(),
+            malformed: 0,
+            untold: 0,
+        };
         dom0.tell(&FromDomain::Hello {
             kind: Name::try_from("torvm").unwrap_or_default(),
             version: cut(env!("CARGO_PKG_VERSION")),
@@ -62,9 +70,8 @@ impl<D: Doorbell> Dom0<D> {
     /// # Errors
     /// [`PeerFault`]: the link is dead until there is another.
     pub fn next_order(&mut self) -> Result<Option<Order>, PeerFault> {
-        let mut buffer = [0; codec::MAX_LEN];
-        while let Some((meta, len)) = self.link.recv(&mut buffer)? {
-            let bytes = buffer.get(..len).unwrap_or_default();
+        while let Some((meta, len)) = self.link.recv(&mut self.buffer[..])? {
+            let bytes = self.buffer.get(..len).unwrap_or_default();
             let message =
                 if meta.kind == Kind::Message { codec::decode(bytes) } else { Err(codec::Malformed) };
             match message.map(|message| self.order(message)) {
@@ -109,9 +116,9 @@ impl<D: Doorbell> Dom0<D> {
 
     /// Tells dom0; what finds no room is lost, and counted: `false`.
     pub fn tell(&mut self, message: &FromDomain) -> bool {
-        let mut buffer = [0; codec::MAX_LEN];
-        let sent = codec::encode(message, &mut buffer)
-            .is_ok_and(|bytes| self.link.send(&Meta::MESSAGE, &[bytes]).is_ok());
+        let Self { link, buffer, .. } = self;
+        let sent = codec::encode(message, &mut buffer[..])
+            .is_ok_and(|bytes| link.send(&Meta::MESSAGE, &[bytes]).is_ok());
         if !sent {
             self.untold = self.untold.saturating_add(1);
         }
