@@ -94,6 +94,8 @@ impl<P: Processor, S: Sockets, D: Disk> Layer<P, S, D> {
         match packed.map_err(|_| StoreFault::TooLong).and_then(|()| self.store.save(&bytes)) {
             Ok(stored) => self.counters.stored += u64::from(stored),
             Err(fault) => {
+                // What the disk did not do now it may do later; what is too long stays so until something changes.
+                self.saving.is_due = fault == StoreFault::Disk;
                 self.counters.store_failures += 1;
                 if self.counters.store_failures.is_power_of_two() {
                     let times = self.counters.store_failures;
@@ -120,9 +122,11 @@ fn pack(files: &Files, directory: NodeId, path: &mut Vec<u8>, out: &mut Vec<u8>)
             Body::File(content) => (FILE, usize::try_from(content.len()).unwrap_or(usize::MAX)),
             Body::Device(_) => return Err(Errno::INVAL),
         };
-        if len.saturating_add(out.len()).saturating_add(path.len() + HEAD) > LONGEST {
+        let record = len.saturating_add(path.len() + HEAD);
+        if record.saturating_add(out.len()) > LONGEST {
             return Err(Errno::FBIG);
         }
+        out.try_reserve(record).map_err(|_| Errno::NOMEM)?;
         out.push(kind);
         out.extend(node.mode.to_le_bytes());
         out.extend(node.modified_ns.to_le_bytes());

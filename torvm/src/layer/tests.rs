@@ -204,12 +204,15 @@ fn a_failing_disk_is_counted_and_the_program_goes_on() {
     assert_eq!(program.call(3, &[fd]), 0);
     assert_eq!((program.layer.counted().stored, program.layer.counted().store_failures), (0, 1));
     disk.fail_after(usize::MAX);
+    assert_eq!(program.call(39, &[]), 100);
+    assert_eq!(program.layer.counted().stored, 1, "what the disk did not take is tried again");
     assert_eq!(program.rename(b"/state/a", b"/state/b"), 0);
-    assert_eq!(program.layer.counted().stored, 1);
+    assert_eq!(program.layer.counted().stored, 2);
     let big = program.file(b"/state/big", &[7; 30_000]);
     (0..40).for_each(|_| assert_eq!(program.call(1, &[big, program.buffer, 30_000]), 30_000));
     assert_eq!(program.call(3, &[big]), 0, "more than lasts");
-    assert_eq!(program.layer.counted().store_failures, 2);
+    assert_eq!(program.call(39, &[]), 100);
+    assert_eq!(program.layer.counted().store_failures, 2, "which is not tried again");
 }
 
 #[test]
