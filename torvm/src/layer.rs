@@ -151,11 +151,12 @@ impl<P: Processor, S: Sockets, D: Disk> Layer<P, S, D> {
     /// Ends the program: nothing of it is left but its files. Its connections are reset.
     pub fn end_program(&mut self) {
         self.save();
+        // Before the descriptors, each of which every set would have to forget.
+        self.epolls.clear();
         for fd in self.descriptors.numbers() {
             self.release(fd);
         }
         self.descriptors = Descriptors::default();
-        self.epolls.clear();
         self.pairs.clear();
         self.locks.clear();
         self.sockets.end_program();

@@ -31,6 +31,7 @@ pub mod fake;
 pub mod files;
 pub mod frames;
 pub mod guest;
+mod headroom;
 pub mod layer;
 pub mod life;
 pub mod loader;

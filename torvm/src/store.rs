@@ -129,10 +129,8 @@ impl<D: Disk> Store<D> {
         let header = Header { generation, len: bytes.len() as u64, sum };
         let index = 1 - active.min(1);
         let first = first_sector(disk, index);
-        let mut padded = bytes.to_vec();
-        padded.resize(bytes.len().next_multiple_of(SECTOR), 0);
-        if !padded.is_empty() {
-            disk.write(first + 1, &padded)?;
+        if !bytes.is_empty() {
+            write(disk, first + 1, bytes)?;
             disk.flush()?;
         }
         disk.write(first, &header.sector())?;
@@ -176,6 +174,20 @@ impl Header {
 
 fn digest(bytes: &[u8]) -> Sum {
     Sha256::digest(bytes).into()
+}
+
+/// Writes bytes from a sector on; zeros fill the last one up.
+fn write(disk: &mut impl Disk, first: u64, bytes: &[u8]) -> Result<(), DiskFault> {
+    let (whole, rest) = bytes.as_chunks::<SECTOR>();
+    if !whole.is_empty() {
+        disk.write(first, whole.as_flattened())?;
+    }
+    if rest.is_empty() {
+        return Ok(());
+    }
+    let mut last = [0; SECTOR];
+    last.iter_mut().zip(rest).for_each(|(to, byte)| *to = *byte);
+    disk.write(first + whole.len() as u64, &last)
 }
 
 fn first_sector(disk: &impl Disk, index: u64) -> u64 {

@@ -1,9 +1,9 @@
 //! What is in a file: chunks, and under them the bytes of the bundle that nobody wrote to yet.
 
 use crate::errno::Errno;
+use crate::headroom;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
-use alloc::vec::Vec;
 
 /// Bytes of a chunk.
 pub const CHUNK: usize = 4096;
@@ -111,11 +111,8 @@ impl Content {
     /// A chunk to write to.
     fn chunk(&mut self, index: usize, budget: usize) -> Result<&mut [u8], Errno> {
         if !self.chunks.contains_key(&index) {
-            let mut chunk = Vec::new();
-            if budget == 0 || chunk.try_reserve_exact(CHUNK).is_err() {
-                return Err(Errno::NOSPC);
-            }
-            chunk.resize(CHUNK, 0);
+            let chunk = if budget == 0 { None } else { headroom::zeros(CHUNK) };
+            let mut chunk = chunk.ok_or(Errno::NOSPC)?;
             copy_or_zero(self.fixed.get(index * CHUNK..).unwrap_or_default(), &mut chunk);
             self.chunks.insert(index, chunk.into_boxed_slice());
         }

@@ -229,7 +229,7 @@ fn open<F: Frames>(
         setup.mtu = LONG_PACKET;
         setup.ack_at_once = true;
     }
-    let tcp = Tcp::accept(&setup).ok_or(Count::Internal)?;
+    let tcp = Tcp::accept(&setup).ok_or(Count::Quota)?;
     let slot = core.add(port, ends, Owner::Opening(listener), tcp).ok_or(Count::Quota)?;
     if let Some(stream) = core.table.stream_mut(slot) {
         stream.name = SocketAddrV4::new(gateway, heard_at);

@@ -80,7 +80,7 @@ impl Core {
         }
         let local = self.free_end(bound, address, peer)?;
         let setup = self.relay_setup(local, mtu).ok_or(Errno::NOBUFS)?;
-        let tcp = Tcp::connect(&setup, peer).ok_or(Errno::NETUNREACH)?;
+        let tcp = Tcp::connect(&setup, peer).ok_or(Errno::NOBUFS)?;
         let stream = Stream::new(UPLINK, (local, peer), Owner::Program, tcp, self.now_us);
         let key = stream.key();
         if let Some(place) = self.table.get_mut(slot) {

@@ -5,6 +5,7 @@
 //! every connection a secret of its own to draw sequence numbers from.
 
 use super::wire::{Nowhere, Outlet, Wire};
+use crate::headroom;
 use alloc::vec;
 use core::net::{Ipv4Addr, SocketAddrV4};
 use smoltcp::{
@@ -77,9 +78,10 @@ fn interface(address: Ipv4Addr, mtu: u16, seed: u64) -> Interface {
 }
 
 impl Tcp {
-    fn new(setup: &Setup) -> Self {
-        let buffer = |len| SocketBuffer::new(vec![0; len]);
-        let mut socket = Socket::new(buffer(setup.buffers.receive), buffer(setup.buffers.send));
+    fn new(setup: &Setup) -> Option<Self> {
+        let receive = headroom::zeros(setup.buffers.receive)?;
+        let send = headroom::zeros(setup.buffers.send)?;
+        let mut socket = Socket::new(SocketBuffer::new(receive), SocketBuffer::new(send));
         // What is written is sent when the program has nothing more to do, so that writes are joined already.
         socket.set_nagle_enabled(false);
         socket.set_congestion_control(CongestionControl::None);
@@ -90,19 +92,19 @@ impl Tcp {
         let mut sockets = SocketSet::new(vec![]);
         let handle = sockets.add(socket);
         let (mtu, seed, address) = (setup.mtu, setup.seed, *setup.local.ip());
-        Self { interface: interface(address, mtu, seed), sockets, handle, mtu, seed, address }
+        Some(Self { interface: interface(address, mtu, seed), sockets, handle, mtu, seed, address })
     }
 
-    /// A connection that waits for the peer's first segment, which is fed next.
+    /// A connection that waits for the peer's first segment, which is fed next; `None`: there is no memory for it.
     pub(super) fn accept(setup: &Setup) -> Option<Self> {
-        let mut tcp = Self::new(setup);
+        let mut tcp = Self::new(setup)?;
         tcp.socket_mut().listen(setup.local).ok()?;
         Some(tcp)
     }
 
-    /// A connection to `peer`, whose first segment is yet to be sent.
+    /// A connection to `peer`, whose first segment is yet to be sent; `None`: there is no memory for it.
     pub(super) fn connect(setup: &Setup, peer: SocketAddrV4) -> Option<Self> {
-        let mut tcp = Self::new(setup);
+        let mut tcp = Self::new(setup)?;
         let context = tcp.interface.context();
         let socket: &mut Socket<'_> = tcp.sockets.get_mut(tcp.handle);
         socket.connect(context, peer, setup.local).ok()?;
