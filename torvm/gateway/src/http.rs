@@ -54,7 +54,8 @@ pub async fn serve(gateway: Arc<Gateway>, slot: Slot, mut inbound: Inbound) {
     let stream = match head.host {
         Ok(host) => {
             let (port, credentials) = (head.port, head.credentials.as_ref());
-            gateway.open(&slot, Request { host, port, credentials, consent: Consent::Awaited }).await
+            let request = Request { host, port, credentials, consent: Consent::Awaited };
+            inbound.unless_broken(gateway.open(&slot, request)).await
         }
         Err(refusal) => Err(refusal),
     };

@@ -5,9 +5,11 @@ use std::net::Ipv4Addr;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+
+use crate::refusal::Refusal;
 
 /// How long a client may take to finish its side once the far end has.
 const FAREWELL: Duration = Duration::from_secs(10);
@@ -29,6 +31,28 @@ impl Inbound {
         // layer does so anyway and has no such option.
         let _ = stream.set_nodelay(true);
         Self { stream, client, orderly: false }
+    }
+
+    /// What comes of `work`, unless the client breaks the connection off meanwhile: nobody waits for it any more then, and
+    /// the place that it has is wanted by others. A client that merely has no more to say waits.
+    ///
+    /// # Errors
+    /// Those of `work`; [`Refusal::Failed`] when the connection is no more.
+    pub async fn unless_broken<T>(
+        &self,
+        work: impl Future<Output = Result<T, Refusal>>,
+    ) -> Result<T, Refusal> {
+        let broken = async {
+            // Without an error to be told of, ready for nothing.
+            if !self.stream.ready(Interest::ERROR).await.is_ok_and(|ready| ready.is_error()) {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            done = work => done,
+            () = broken => Err(Refusal::Failed),
+        }
     }
 
     /// Ends the connection in order: everything that was written arrives, then the end.
@@ -69,5 +93,45 @@ impl Drop for Inbound {
         if !self.orderly {
             let _ = self.stream.set_zero_linger();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::pending;
+    use tokio::net::TcpListener;
+
+    const CLIENT: Ipv4Addr = Ipv4Addr::LOCALHOST;
+
+    async fn pair() -> (TcpStream, Inbound) {
+        let listener = TcpListener::bind((CLIENT, 0)).await.expect("a port");
+        let client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("connected");
+        let (accepted, _) = listener.accept().await.expect("accepted");
+        (client, Inbound::new(accepted, CLIENT))
+    }
+
+    #[tokio::test]
+    async fn who_breaks_off_is_not_waited_for() {
+        let (mut client, inbound) = pair().await;
+        client.write_all(b"data that nobody reads").await.expect("sent");
+        let work = inbound.unless_broken(pending::<Result<(), Refusal>>());
+        tokio::pin!(work);
+        let early = timeout(Duration::from_millis(100), &mut work).await;
+        assert!(early.is_err(), "the client waits");
+        client.set_zero_linger().expect("an option");
+        drop(client);
+        let ended = timeout(Duration::from_secs(10), work).await;
+        assert_eq!(ended.expect("the client is gone"), Err(Refusal::Failed));
+    }
+
+    #[tokio::test]
+    async fn who_has_no_more_to_say_is_waited_for() {
+        let (mut client, inbound) = pair().await;
+        client.write_all(b"all").await.expect("sent");
+        client.shutdown().await.expect("half closed");
+        let work = inbound.unless_broken(pending::<Result<(), Refusal>>());
+        assert!(timeout(Duration::from_millis(300), work).await.is_err());
+        assert_eq!(inbound.unless_broken(async { Ok(7) }).await, Ok(7));
     }
 }

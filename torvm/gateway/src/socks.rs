@@ -29,12 +29,14 @@ pub async fn serve(gateway: Arc<Gateway>, slot: Slot, mut inbound: Inbound) {
         SocksCmd::CONNECT => connect(&gateway, &slot, inbound, &request).await,
         SocksCmd::RESOLVE => {
             let name = request.addr().to_string();
-            let found = gateway.resolve(slot.client(), &name, credentials.as_ref()).await;
+            let found = gateway.resolve(slot.client(), &name, credentials.as_ref());
+            let found = inbound.unless_broken(found).await;
             let address = found.and_then(|found| first_address(&found).ok_or(Refusal::NoSuchHost));
             answer(inbound, &request, address.map(SocksAddr::Ip)).await;
         }
         SocksCmd::RESOLVE_PTR => {
-            let name = resolve_ptr(&gateway, &slot, &request, credentials.as_ref()).await;
+            let name = resolve_ptr(&gateway, &slot, &request, credentials.as_ref());
+            let name = inbound.unless_broken(name).await;
             answer(inbound, &request, name.map(SocksAddr::Hostname)).await;
         }
         _ => say(inbound, &request, SocksStatus::COMMAND_NOT_SUPPORTED, None).await,
@@ -77,7 +79,7 @@ async fn connect(gateway: &Gateway, slot: &Slot, mut inbound: Inbound, request: 
         Ok(host) => {
             let credentials = credentials.as_ref();
             let request = Request { host, port: request.port(), credentials, consent: Consent::Awaited };
-            gateway.open(slot, request).await
+            inbound.unless_broken(gateway.open(slot, request)).await
         }
         Err(refusal) => Err(refusal),
     };

@@ -18,7 +18,7 @@ pub async fn serve(gateway: Arc<Gateway>, slot: Slot, inbound: Inbound) {
         credentials: None,
         consent: Consent::Presumed,
     };
-    if let Ok(stream) = gateway.open(&slot, request).await {
+    if let Ok(stream) = inbound.unless_broken(gateway.open(&slot, request)).await {
         gateway.join(inbound, stream, &[]).await;
     }
 }
