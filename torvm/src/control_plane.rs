@@ -9,6 +9,10 @@ use control::message::{Client, FromDomain, Name, ToTor};
 use control::tor::{GatewayCommand, cut};
 use link::{Armed, Doorbell, Kind, Link, Meta, PeerFault};
 
+/// Bytes of the link to dom0 that the program's reports never take: a program that says more than dom0 reads does not
+/// keep us from answering pings and telling the counters.
+const FOR_ANSWERS: usize = 3 * codec::MAX_LEN;
+
 /// What dom0 wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
@@ -109,9 +113,9 @@ impl<D: Doorbell> Dom0<D> {
         })
     }
 
-    /// Whether any message finds room now.
-    pub fn has_room(&mut self) -> bool {
-        self.link.has_room(codec::MAX_LEN)
+    /// Whether a report of the program finds room now, beside which our own answers find theirs.
+    pub fn has_room_for_report(&mut self) -> bool {
+        self.link.has_room(codec::MAX_LEN + FOR_ANSWERS)
     }
 
     /// Tells dom0; what finds no room is lost, and counted: `false`.

@@ -76,5 +76,5 @@ fn what_cannot_be_read_or_told_is_counted() {
     (0..10_000).for_each(|nonce| {
         dom0.tell(&FromDomain::Pong { nonce });
     });
-    assert!(dom0.untold > 0 && !dom0.has_room());
+    assert!(dom0.untold > 0 && !dom0.has_room_for_report());
 }

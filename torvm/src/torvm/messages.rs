@@ -126,7 +126,7 @@ impl<G: Guest, D: Doorbell> Torvm<G, D> {
         self.tell_news();
         for taken in 0..REPORTS {
             // Without a link what is said is lost; with a full one the program waits.
-            if self.dom0.as_mut().is_some_and(|dom0| !dom0.has_room()) {
+            if self.dom0.as_mut().is_some_and(|dom0| !dom0.has_room_for_report()) {
                 return taken > 0;
             }
             let Self { relay, guest, .. } = self;

@@ -459,8 +459,8 @@ fn commands_and_reports_pass_decoded() {
     assert_eq!(world.torvm.messages.commands_lost, 1, "no program to take it");
 }
 
-#[test]
-fn program_waits_while_dom0_does_not_read() {
+/// A world whose program has said more than the link takes; how many reports that is.
+fn flooded() -> (World, usize) {
     let mut world = World::running();
     let report = GatewayReport::Document {
         kind: control::tor::DocumentKind::Consensus,
@@ -475,6 +475,12 @@ fn program_waits_while_dom0_does_not_read() {
     let all = world.fake().says.len() / one.len();
     world.settle();
     assert!(!world.fake().says.is_empty(), "the link is full");
+    (world, all)
+}
+
+#[test]
+fn program_waits_while_dom0_does_not_read() {
+    let (mut world, all) = flooded();
     let mut got = 0;
     while got < all {
         let some = world.told().len();
@@ -483,6 +489,17 @@ fn program_waits_while_dom0_does_not_read() {
         world.settle();
     }
     assert_eq!((got, world.torvm.messages.reports_lost), (all, 0));
+}
+
+#[test]
+fn dom0_is_answered_however_much_the_program_says() {
+    let (mut world, _) = flooded();
+    (0..200).for_each(|nonce| world.say(&ToTor::Ping { nonce }));
+    world.say(&ToTor::GetCounters);
+    world.settle();
+    let told = world.told();
+    assert_eq!(told.iter().filter(|message| matches!(message, FromDomain::Pong { .. })).count(), 200);
+    assert!(told.iter().any(|message| matches!(message, FromDomain::Counters { more: false, .. })));
 }
 
 #[test]
