@@ -125,8 +125,12 @@ impl<D: Disk> Store<D> {
         if bytes.len() > room(disk) {
             return Err(StoreFault::TooLong);
         }
-        let generation = before.map_or(0, |header| header.generation).saturating_add(1);
-        let header = Header { generation, len: bytes.len() as u64, sum };
+        let (active, generation) = match before {
+            Some(header) => (active, header.generation),
+            // Perhaps it could not be read at the start; it must not win over this when it can be again.
+            None => newest(disk)?.map_or((active, 0), |(generation, index)| (index, generation)),
+        };
+        let header = Header { generation: generation.saturating_add(1), len: bytes.len() as u64, sum };
         let index = 1 - active.min(1);
         let first = first_sector(disk, index);
         if !bytes.is_empty() {
@@ -198,6 +202,17 @@ fn first_sector(disk: &impl Disk, index: u64) -> u64 {
 fn room(disk: &impl Disk) -> usize {
     let sectors = usize::try_from((disk.sectors() / 2).saturating_sub(1)).unwrap_or(usize::MAX);
     sectors.saturating_mul(SECTOR).min(LONGEST)
+}
+
+/// The newest generation of which a header speaks, whether or not that is sound, and its slot.
+fn newest(disk: &mut impl Disk) -> Result<Option<(u64, u64)>, DiskFault> {
+    let mut newest = None;
+    for index in [0, 1] {
+        let mut sector = [0; SECTOR];
+        disk.read(first_sector(disk, index), &mut sector)?;
+        newest = newest.max(Header::parse(&sector).map(|header| (header.generation, index)));
+    }
+    Ok(newest)
 }
 
 fn slot(disk: &mut impl Disk, index: u64) -> Slot {

@@ -63,6 +63,26 @@ fn a_failing_disk_is_an_error_and_no_more() {
     assert_eq!(reload(FakeDisk::new(0)), (Found::Damaged, vec![]));
 }
 
+#[test]
+fn what_could_not_be_read_at_the_start_never_wins_over_what_is_stored_since() {
+    let disk = FakeDisk::new(64);
+    let mut store = Store::new(Some(disk.clone()));
+    store.load();
+    for piece in [&b"one"[..], b"two", b"three", b"four"] {
+        assert_eq!(store.save(piece), Ok(true));
+        let disk = disk.copy();
+        let mut later = Store::new(Some(disk.clone()));
+        disk.fail_after(0);
+        assert_eq!(later.load(), (Found::Damaged, vec![]));
+        assert_eq!(later.save(b"new"), Err(StoreFault::Disk));
+        disk.fail_after(usize::MAX);
+        for new in [&b"new"[..], b"newer"] {
+            assert_eq!(later.save(new), Ok(true));
+            assert_eq!(reload(disk.clone()), (Found::Newest, new.to_vec()));
+        }
+    }
+}
+
 proptest! {
     /// The power goes at any sector, and the disk did what was not flushed in any part: the old piece is there, or the
     /// new one, and what was said to be stored is not lost.
