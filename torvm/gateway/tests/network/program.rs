@@ -37,6 +37,13 @@ impl Program {
         program
     }
 
+    /// A line of what the kernel knows of its memory, in KiB.
+    pub(crate) fn memory(&self, name: &str) -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a process");
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).expect("a line of that name");
+        line.split_whitespace().find_map(|word| word.parse().ok()).expect("a number")
+    }
+
     /// The next report.
     pub(crate) fn next(&mut self) -> GatewayReport {
         let mut len = [0; 2];
