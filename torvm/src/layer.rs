@@ -35,7 +35,7 @@ pub(crate) const MOST_EPOLLS: usize = 16;
 /// Most streams that stay in the machine.
 pub(crate) const MOST_PAIRS: usize = 8;
 /// Bytes that one step of a call copies.
-const SCRATCH: usize = 64 * 1024;
+pub(crate) const SCRATCH: usize = 64 * 1024;
 /// The stream behind descriptor 3.
 const CONTROL: u32 = 0;
 

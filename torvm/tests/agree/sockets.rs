@@ -174,6 +174,32 @@ pub(crate) fn talking(k: &mut Kernel<'_>, r: &mut Record) {
     });
 }
 
+/// What is there comes in one piece, however long: a short one means to who waits for edges that there is no more.
+pub(crate) fn at_once(k: &mut Kernel<'_>, r: &mut Record) {
+    const LONG: u64 = 100_000;
+    let port = k.port(10);
+    let listener = listener(k, port);
+    let fd = socket(k, NONBLOCK);
+    k.put(k.buffer, &200_000_u32.to_le_bytes());
+    r.note("room", k.call(libc::SYS_setsockopt, &[fd, 1, 8, k.buffer, 4]));
+    connect(k, fd, port);
+    k.settle();
+    let other = accept(k, listener).cast_unsigned();
+    let room = k.call(libc::SYS_mmap, &[0, LONG, 3, 0x22, u64::MAX, 0]).cast_unsigned();
+    let mut sent = 0;
+    for _ in 0..1000 {
+        let some = k.call(libc::SYS_sendto, &[other, room, LONG - sent, 0x4000, 0, 0]);
+        sent += u64::try_from(some).unwrap_or(0);
+        k.settle();
+        if sent == LONG {
+            break;
+        }
+    }
+    r.note("sent", sent);
+    r.note("received", k.call(libc::SYS_recvfrom, &[fd, room, LONG, 0, 0, 0]));
+    r.note("no more", receive(k, fd, 8));
+}
+
 pub(crate) fn much(k: &mut Kernel<'_>, r: &mut Record) {
     let port = k.port(3);
     let (one, two) = pair(k, port);

@@ -7,7 +7,7 @@ use crate::calls::{Arguments, Done, Stop};
 use crate::descriptors::Object;
 use crate::disk::Disk;
 use crate::errno::Errno;
-use crate::layer::Layer;
+use crate::layer::{Layer, SCRATCH};
 use crate::memory::{read_u32, read_u64};
 use crate::processor::Processor;
 use crate::sockets::{SocketKind, Sockets};
@@ -25,7 +25,7 @@ const CONTROL_LEN: u64 = 40;
 const FLAGS: u64 = 48;
 
 impl<P: Processor, S: Sockets, D: Disk> Layer<P, S, D> {
-    /// `sendto`.
+    /// `sendto`. As of [`Self::recvfrom`], a short result means that there is no more room.
     pub(in crate::calls) fn sendto(&mut self, a: Arguments) -> Done {
         let (fd, from, flags) = (a.int(0), a.word(1), a.low(3));
         let peer = self.destination(fd, a.word(4), a.low(5))?;
@@ -33,19 +33,22 @@ impl<P: Processor, S: Sockets, D: Disk> Layer<P, S, D> {
         if peer.is_some() && len > LONGEST {
             return Err(Errno::MSGSIZE.into());
         }
-        self.with_scratch(|layer, buffer| {
+        let sent = self.with_scratch(|layer, buffer| {
             let most = len.min(buffer.len());
             let bytes = buffer.get_mut(..most).ok_or(Errno::INVAL)?;
             layer.memory().read(from, bytes)?;
             layer.send_message(fd, bytes, peer, flags)
-        })
+        })?;
+        let more = rest(sent, len).map(|rest| self.write(fd, from.saturating_add(sent), rest, None));
+        Ok(sent.saturating_add(more.map_or(0, |more| more.unwrap_or(0))))
     }
 
-    /// `recvfrom`.
+    /// `recvfrom`. Who waits for edges takes a short result for the last of a stream that there is now, so that one that
+    /// our buffer would cut goes on.
     pub(in crate::calls) fn recvfrom(&mut self, a: Arguments) -> Done {
         let (fd, to, flags, address, address_len) = (a.int(0), a.word(1), a.low(3), a.word(4), a.word(5));
         let len = length(a.word(2));
-        self.with_scratch(|layer, buffer| {
+        let got = self.with_scratch(|layer, buffer| {
             let most = len.min(buffer.len());
             let room = buffer.get_mut(..most).ok_or(Errno::INVAL)?;
             let (got, peer) = layer.receive_message(fd, room, flags)?;
@@ -56,8 +59,10 @@ impl<P: Processor, S: Sockets, D: Disk> Layer<P, S, D> {
                     None => layer.memory().write(address_len, &[0; 4])?,
                 }
             }
-            Ok(got as u64)
-        })
+            Ok::<_, Stop>(got as u64)
+        })?;
+        let more = rest(got, len).map(|rest| self.read(fd, to.saturating_add(got), rest, None));
+        Ok(got.saturating_add(more.map_or(0, |more| more.unwrap_or(0))))
     }
 
     /// `sendmsg`: what is in its control part is not looked at.
@@ -138,6 +143,12 @@ impl<P: Processor, S: Sockets, D: Disk> Layer<P, S, D> {
         };
         self.or_wait(fd, flags, result)
     }
+}
+
+/// How much is left of `len` bytes when all that our buffer takes is `done`, which no datagram is.
+fn rest(done: u64, len: usize) -> Option<u64> {
+    const FULL: u64 = SCRATCH as u64;
+    (done == FULL).then(|| (len as u64).saturating_sub(FULL)).filter(|rest| *rest > 0)
 }
 
 /// A place in the program's `struct msghdr`.
