@@ -190,6 +190,9 @@ impl Fake {
             What::PrepareLink { .. } if self.script.says("refuse-link") => {
                 return self.event(&Event::Failed { id, error: "no room for \x1b[2J links".to_owned() });
             }
+            What::PrepareLink { end: End::Vif(n) } if usize::from(n) >= self.config.vifs.len() => {
+                return self.event(&Event::Failed { id, error: format!("there is no interface {n}") });
+            }
             What::PrepareLink { end } => {
                 self.ports.retain(|p| p.end != end);
                 let own =

@@ -339,8 +339,13 @@ impl Supervisor {
                 }
                 continue;
             }
-            runtime.restarts += 1;
             let reason = runtime.reason.clone();
+            if self.is_between(&name) {
+                continue;
+            }
+            if let Some(runtime) = self.runtimes.get_mut(&name) {
+                runtime.restarts += 1;
+            }
             if let Err(problems) = self.start(&name) {
                 tracing::error!(%name, "cannot be restarted: {problems}");
                 let runtime = self.runtimes.entry(name).or_default();

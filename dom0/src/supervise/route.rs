@@ -30,6 +30,12 @@ pub(super) struct Route {
 }
 
 impl Supervisor {
+    /// Whether an AppVM is cut off and not linked anew yet: a process that is started now would have no interface.
+    pub(super) fn is_between(&self, name: &Name) -> bool {
+        let is_it = |job: &Job| matches!(job, Job::Route(job) if job.name == *name && job.deadline.is_none());
+        self.jobs.iter().any(is_it)
+    }
+
     pub(super) fn route(
         &mut self,
         name: &Name,

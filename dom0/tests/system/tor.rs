@@ -167,6 +167,25 @@ fn new_link_waits_until_the_old_domain_has_heard_of_it() {
 }
 
 #[test]
+fn appvm_that_reboots_on_its_way_arrives_all_the_same() {
+    let machine = Machine::with_tor();
+    machine.ask(up(&["work", "tor"])).unwrap();
+    machine.log_has("work", "got on Vif(0): greetings from fw");
+    machine.type_into("fw", "deaf\n");
+    machine.log_has("fw", "deaf now");
+    // Until the firewall is ended for its silence the AppVM has no link: a process that is started then would have no
+    // interface for the new one.
+    std::thread::scope(|scope| {
+        let led = scope.spawn(|| machine.ask(route("work", Some("tor"))));
+        machine.log_has("work", "detached Vif(0)");
+        machine.type_into("work", "reboot\n");
+        led.join().unwrap().unwrap();
+    });
+    machine.log_has("work", "got on Vif(0): greetings from tor");
+    assert_eq!(machine.status("work").restarts, 1);
+}
+
+#[test]
 fn anonymous_appvm_is_not_led_past_tor() {
     let machine = Machine::with_tor();
     machine.ask(up(&["anon"])).unwrap();
