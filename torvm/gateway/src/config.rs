@@ -64,7 +64,7 @@ pub struct Limits {
     pub streams: u32,
     /// Streams of one client.
     pub streams_per_client: u32,
-    /// Unanswered questions about names of all clients.
+    /// Unanswered questions about names of all clients, beside the few to which each has a right.
     pub questions: u32,
     /// Unanswered questions about names of one client.
     pub questions_per_client: u32,

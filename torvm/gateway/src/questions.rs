@@ -4,6 +4,9 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// Unanswered questions to which a client has a right, however many others have.
+const RIGHT: u32 = 8;
+
 /// The clients' unanswered questions.
 #[derive(Default)]
 pub struct Questions {
@@ -19,18 +22,15 @@ impl Questions {
         Arc::new(Self { asked: Mutex::default(), most, most_per_client })
     }
 
-    /// Room for one more question of `client`, unless it (or everybody together) has too many.
+    /// Room for one more question of `client`, unless it has too many, or everybody together has and it has its right.
     pub fn admit(self: &Arc<Self>, client: Ipv4Addr) -> Option<Question> {
         let mut asked = self.lock();
         let total: u32 = asked.values().sum();
-        if total >= self.most {
+        let count = asked.get(&client).copied().unwrap_or(0);
+        if count >= self.most_per_client || total >= self.most && count >= RIGHT {
             return None;
         }
-        let count = asked.entry(client).or_default();
-        if *count >= self.most_per_client {
-            return None;
-        }
-        *count += 1;
+        asked.insert(client, count + 1);
         Some(Question { questions: Arc::clone(self), client })
     }
 
@@ -63,16 +63,16 @@ mod tests {
 
     #[test]
     fn places_are_bounded_and_given_back() {
-        let questions = Questions::new(3, 2);
-        let one = Ipv4Addr::new(10, 137, 0, 1);
-        let two = Ipv4Addr::new(10, 137, 0, 2);
-        let held: Vec<Question> = std::iter::from_fn(|| questions.admit(one)).collect();
-        assert_eq!(held.len(), 2);
-        let other = questions.admit(two).expect("room");
-        assert!(questions.admit(two).is_none(), "everybody together");
-        drop(held);
-        assert!(questions.admit(two).is_some());
-        drop(other);
+        let questions = Questions::new(20, 16);
+        let client = |n| Ipv4Addr::new(10, 137, 0, n);
+        let ask = |n| std::iter::from_fn(|| questions.admit(client(n))).collect::<Vec<Question>>();
+        let (first, second) = (ask(1), ask(2));
+        assert_eq!((first.len(), second.len()), (16, 8), "its share; what is left, or its right");
+        let third = ask(3);
+        assert_eq!(third.len(), 8, "no other takes its right");
+        drop((first, third));
+        assert_eq!(ask(2).len(), 8, "its share, with those it has");
+        drop(second);
         assert!(questions.lock().is_empty());
     }
 }
