@@ -23,6 +23,8 @@ const CONSENSUS: &str = "
 const REPLACED: &str = "
     SELECT digest, filename FROM Consensuses INNER JOIN ExtDocs USING (digest)
     WHERE flavor = 'microdesc' AND unixepoch(valid_after) < ?1";
+/// Descriptors that were listed last before a consensus that is valid from then on.
+const UNLISTED: &str = "DELETE FROM Microdescs WHERE unixepoch(last_listed) < ?1";
 const CERTIFICATES: &str = "SELECT CAST(contents AS BLOB) FROM Authcerts ORDER BY id_digest, published DESC";
 
 /// arti's directory cache.
@@ -71,7 +73,8 @@ impl Cache {
     }
 
     /// Removes the consensuses that this one has replaced. arti keeps them for two days after their end, some thirty of
-    /// them, but asks for differences to the newest alone; here they would fill the memory within hours.
+    /// them, but asks for differences to the newest alone; here they would fill the memory within hours. Descriptors
+    /// that it came with no more go, too, which arti keeps for a week: what it uses it has beside the cache.
     ///
     /// # Errors
     /// Those of the database.
@@ -87,6 +90,7 @@ impl Cache {
             transaction.execute("DELETE FROM Consensuses WHERE digest = ?1", [digest])?;
             transaction.execute("DELETE FROM ExtDocs WHERE digest = ?1", [digest])?;
         }
+        transaction.execute(UNLISTED, [valid_after])?;
         transaction.commit()?;
         for (_, file) in replaced {
             // One that is gone already is as good as removed.
@@ -170,6 +174,8 @@ mod tests {
         database
             .execute_batch(
                 "CREATE TABLE ExtDocs (digest TEXT PRIMARY KEY NOT NULL, filename TEXT NOT NULL);
+                 CREATE TABLE Microdescs (sha256_digest TEXT PRIMARY KEY NOT NULL, last_listed DATE NOT NULL);
+                 INSERT INTO Microdescs VALUES ('old', '2026-01-01 00:00:00+00:00'), ('used', '2026-01-01 01:00:00+00:00');
                  CREATE TABLE Consensuses (valid_after DATE NOT NULL, fresh_until DATE NOT NULL,
                      valid_until DATE NOT NULL, flavor TEXT NOT NULL, pending BOOLEAN NOT NULL, digest TEXT NOT NULL,
                      FOREIGN KEY (digest) REFERENCES ExtDocs (digest) ON DELETE CASCADE);",
@@ -213,6 +219,6 @@ mod tests {
             let count = format!("SELECT count(*) FROM {table}");
             database.query_row(&count, [], |row| row.get::<_, i64>(0)).unwrap()
         };
-        assert_eq!((left("Consensuses"), left("ExtDocs")), (2, 2));
+        assert_eq!((left("Consensuses"), left("ExtDocs"), left("Microdescs")), (2, 2, 1));
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 /// Relays beside those that exist.
 const INVENTED: usize = 9_000;
 /// Consensuses; every one has other descriptors of all invented relays, which is more than a real one would.
-const CONSENSUSES: u64 = 2;
+const CONSENSUSES: u64 = 3;
 /// What torvm gives the program, but for what its image takes.
 const ROOM_KIB: u64 = (57 - 10) << 10;
 
