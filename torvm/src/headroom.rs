@@ -6,7 +6,7 @@ use core::hint::black_box;
 
 /// What is left at least, in blocks of [`BLOCK`] bytes, so that holes of that size count: sets, descriptors and names
 /// of files, areas, questions and streams inside the machine take less than this together.
-const BLOCKS: usize = 6;
+const BLOCKS: usize = 9;
 const BLOCK: usize = 1 << 20;
 
 /// `len` zeros; `None` when too little memory would be left.

@@ -31,7 +31,7 @@ use counters::Counters;
 pub use start::BundleFault;
 
 /// Most sets to wait for.
-pub(crate) const MOST_EPOLLS: usize = 16;
+pub(crate) const MOST_EPOLLS: usize = 8;
 /// Most streams that stay in the machine.
 pub(crate) const MOST_PAIRS: usize = 8;
 /// Bytes that one step of a call copies.
