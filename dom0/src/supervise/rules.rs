@@ -111,6 +111,10 @@ impl Supervisor {
         self.rules.forget(name);
         self.take_up_configuration(name);
         if let Err(problem) = self.take_up(name) {
+            if self.plan.machine(name).is_none_or(|m| m.kind == Kind::Torvm) {
+                // The relays of before may be another network's, or not those of the bridges that there are now.
+                self.rules.standing(name).wanted = None;
+            }
             self.cannot_use(name, problem);
         }
         self.push(name);

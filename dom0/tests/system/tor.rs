@@ -100,6 +100,22 @@ fn a_file_of_rules_for_a_torvm_opens_nothing() {
 }
 
 #[test]
+fn relays_of_before_are_not_reached_by_a_torvm_whose_rules_cannot_be_computed() {
+    let machine = Machine::with_tor();
+    std::fs::write(machine.path("network.toml"), NETWORK).unwrap();
+    let torvm = "kind = \"torvm\"\nnetvm = \"fw\"\n";
+    machine.write_domain("tor", &format!("{torvm}[tor]\nnetwork = {:?}\n", machine.path("network.toml")));
+    machine.ask(up(&["tor"])).unwrap();
+    machine.log_has("fw", "generation 1: 2 rules");
+    machine.ask(down(&["tor"], Users::Refuse)).unwrap();
+    // Of another network now, which is entered elsewhere.
+    machine.write_domain("tor", torvm);
+    machine.write_rules("tor", "accept\n");
+    machine.ask(up(&["tor"])).unwrap();
+    machine.log_has("fw", "generation 2: 0 rules");
+}
+
+#[test]
 fn a_torvm_does_not_inherit_the_rules_of_an_appvm_of_its_name() {
     let machine = Machine::with_tor();
     machine.write_rules("work", "accept\n");
