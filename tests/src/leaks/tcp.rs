@@ -54,7 +54,8 @@ pub(super) fn explain(
     if begin < HEADER || bytes.len() < begin {
         return Err(format!("TCP header of {begin} bytes in {}", bytes.len()));
     }
-    if segment.get_checksum() != tcp::ipv4_checksum(&segment, &ends.from, &ends.to) {
+    // Zero has two forms (RFC 1071 §1), and network cards write either.
+    if segment.get_checksum() % 0xffff != tcp::ipv4_checksum(&segment, &ends.from, &ends.to) % 0xffff {
         return Err("wrong TCP checksum".to_owned());
     }
     let (from, to) = (segment.get_source(), segment.get_destination());

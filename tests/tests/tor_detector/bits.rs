@@ -37,3 +37,18 @@ fn every_bit_of_a_syn_counts() {
         }
     }
 }
+
+#[test]
+fn both_forms_of_a_checksum_of_zero_are_right() {
+    let with = |sequence| {
+        let syn = Segment { sequence, flags: SYN, options: SMOLTCP_OPTIONS, payload: &[] };
+        segment(out(40_000, RELAY), TTL, syn)
+    };
+    // The sequence number takes up what is missing to all ones.
+    let missing = u16::from_be_bytes(with(1)[50..52].try_into().unwrap());
+    let mut frame = with(1 + u32::from(missing));
+    for (said, right) in [([0, 0], true), ([0xff, 0xff], true), ([0, 1], false), ([0xff, 0xfe], false)] {
+        frame[50..52].copy_from_slice(&said);
+        assert_eq!(judged(std::slice::from_ref(&frame)).is_ok(), right, "{said:?}");
+    }
+}
