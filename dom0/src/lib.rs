@@ -11,6 +11,7 @@ pub mod control_link;
 pub mod daemon;
 pub mod domain;
 pub mod enclosed;
+mod journal;
 pub mod name;
 pub mod nic;
 pub mod plan;

@@ -1,19 +1,12 @@
 //! Decisions of rules that say `log`, as JSON lines in `NAME.decisions`: bounded in length and in rate.
 
 use super::Rules;
-use crate::console::Log;
+use crate::journal::Journals;
 use crate::name::Name;
 use control::message::{Decision, Fate};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
-
-/// Lines a second that a domain may fill a disk with, over a long time.
-const RATE: u32 = 100;
-/// Lines at once after a rest.
-const BURST: u32 = 500;
 
 /// Path of a domain's decisions.
 #[must_use]
@@ -53,7 +46,7 @@ pub struct Line {
 }
 
 impl Line {
-    fn new(decision: &Decision, rules: Option<&Rules>) -> Self {
+    fn new(decision: &Decision, rules: Option<&Rules>, time_ms: u64, suppressed: u32) -> Self {
         let protocol = match decision.protocol {
             1 => "icmp".to_owned(),
             6 => "tcp".to_owned(),
@@ -68,10 +61,9 @@ impl Line {
             Fate::Dropped => "dropped",
             Fate::Rejected => "rejected",
         };
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let rule = rules.and_then(|rules| rules.rule(decision.rule));
         Self {
-            time_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+            time_ms,
             generation: decision.generation,
             rule: rule.map_or(decision.rule, |(number, _)| number),
             text: rule.map(|(_, text)| text.to_owned()),
@@ -83,91 +75,34 @@ impl Line {
             destination: decision.destination.0,
             destination_port: ports.then_some(decision.destination.1),
             icmp_type: icmp.then_some(decision.destination.1),
-            suppressed: decision.suppressed,
+            suppressed,
         }
     }
 }
 
 /// The files of decisions.
 #[derive(Debug)]
-pub struct Journal {
-    directory: PathBuf,
-    open: BTreeMap<Name, Page>,
-}
-
-#[derive(Debug)]
-struct Page {
-    log: Log,
-    allowance: Allowance,
-    suppressed: u32,
-}
+pub struct Journal(Journals);
 
 impl Journal {
     /// Keeps decisions in this directory.
     #[must_use]
     pub fn new(directory: &Path) -> Self {
-        Self { directory: directory.to_owned(), open: BTreeMap::new() }
+        Self(Journals::new(directory, path))
     }
 
     /// Writes a decision of a domain's rules down. `rules`: those that it was made by, if they are known.
     pub fn write(&mut self, name: &Name, decision: &Decision, rules: Option<&Rules>) {
-        let Some(page) = self.page(name) else { return };
-        if !page.allowance.take(Instant::now()) {
-            page.suppressed = page.suppressed.saturating_add(decision.suppressed.saturating_add(1));
-            return;
-        }
-        let mut line = Line::new(decision, rules);
-        line.suppressed = line.suppressed.saturating_add(std::mem::take(&mut page.suppressed));
-        match serde_json::to_string(&line) {
-            Ok(text) => page.log.write(format!("{text}\n").as_bytes()),
-            Err(e) => tracing::error!(%name, "decision not written: {e}"),
-        }
-    }
-
-    fn page(&mut self, name: &Name) -> Option<&mut Page> {
-        if !self.open.contains_key(name) {
-            let path = path(&self.directory, name);
-            let log = match Log::open(&path) {
-                Ok(log) => log,
-                Err(e) => {
-                    tracing::error!("{}: {e}", path.display());
-                    return None;
-                }
-            };
-            let page = Page { log, allowance: Allowance::new(Instant::now()), suppressed: 0 };
-            self.open.insert(name.clone(), page);
-        }
-        self.open.get_mut(name)
-    }
-}
-
-/// A token bucket of [`BURST`] lines that fills at [`RATE`].
-#[derive(Debug)]
-pub(crate) struct Allowance {
-    left: f64,
-    at: Instant,
-}
-
-impl Allowance {
-    pub(crate) fn new(now: Instant) -> Self {
-        Self { left: f64::from(BURST), at: now }
-    }
-
-    pub(crate) fn take(&mut self, now: Instant) -> bool {
-        let gained = now.saturating_duration_since(self.at).as_secs_f64() * f64::from(RATE);
-        self.left = (self.left + gained).min(f64::from(BURST));
-        self.at = now;
-        let enough = self.left >= 1.0;
-        if enough {
-            self.left -= 1.0;
-        }
-        enough
+        self.0.write(name, decision.suppressed, |time_ms, suppressed| {
+            Line::new(decision, rules, time_ms, suppressed)
+        });
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::BURST;
     use std::time::Duration;
 
     fn decision(rule: u16) -> Decision {

@@ -94,11 +94,7 @@ impl Gateway {
             clock: status.clock.as_ref().map(|text| clean(text)),
             clock_ahead_s: i64::try_from(ahead).unwrap_or(if ahead > 0 { i64::MAX } else { i64::MIN }),
             age_s: at.elapsed().as_secs(),
-            consensus: status.consensus.map(|v| view::Validity {
-                valid_after: v.valid_after,
-                fresh_until: v.fresh_until,
-                valid_until: v.valid_until,
-            }),
+            consensus: status.consensus,
             streams: status.streams,
         })
     }

@@ -1,13 +1,10 @@
 //! What gateway programs report, as JSON lines in `NAME.gateway`: bounded in length and in rate.
 
 use super::view::Line;
-use crate::console::Log;
+use crate::journal::Journals;
 use crate::name::Name;
-use crate::rules::decisions::Allowance;
 use control::tor::Level;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Path of a torvm's journal.
 #[must_use]
@@ -17,70 +14,28 @@ pub fn path(directory: &Path, name: &Name) -> PathBuf {
 
 /// The journals of all torvms.
 #[derive(Debug)]
-pub struct Journal {
-    directory: PathBuf,
-    open: BTreeMap<Name, Page>,
-}
-
-#[derive(Debug)]
-struct Page {
-    log: Log,
-    allowance: Allowance,
-    suppressed: u32,
-}
+pub struct Journal(Journals);
 
 impl Journal {
     /// Keeps journals in this directory.
     #[must_use]
     pub fn new(directory: &Path) -> Self {
-        Self { directory: directory.to_owned(), open: BTreeMap::new() }
+        Self(Journals::new(directory, path))
     }
 
     /// Writes a line; the text is cleaned. `false`: there were too many of late, or it cannot be written.
     pub fn write(&mut self, name: &Name, level: Level, text: &str) -> bool {
-        let Some(page) = self.page(name) else { return false };
-        if !page.allowance.take(Instant::now()) {
-            page.suppressed = page.suppressed.saturating_add(1);
-            return false;
-        }
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let level = match level {
             Level::Error => "error",
             Level::Warning => "warning",
             Level::Info => "info",
         };
-        let line = Line {
-            time_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+        self.0.write(name, 0, |time_ms, suppressed| Line {
+            time_ms,
             level: level.to_owned(),
             text: crate::vmm::clean(text),
-            suppressed: std::mem::take(&mut page.suppressed),
-        };
-        match serde_json::to_string(&line) {
-            Ok(text) => {
-                page.log.write(format!("{text}\n").as_bytes());
-                true
-            }
-            Err(e) => {
-                tracing::error!(%name, "line not written: {e}");
-                false
-            }
-        }
-    }
-
-    fn page(&mut self, name: &Name) -> Option<&mut Page> {
-        if !self.open.contains_key(name) {
-            let path = path(&self.directory, name);
-            let log = match Log::open(&path) {
-                Ok(log) => log,
-                Err(e) => {
-                    tracing::error!("{}: {e}", path.display());
-                    return None;
-                }
-            };
-            let page = Page { log, allowance: Allowance::new(Instant::now()), suppressed: 0 };
-            self.open.insert(name.clone(), page);
-        }
-        self.open.get_mut(name)
+            suppressed,
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::domain::tor::Isolation;
 use crate::name::Name;
 use crate::protocol::Phase;
+pub use control::tor::Validity;
 use serde::{Deserialize, Serialize};
 
 /// How a torvm is.
@@ -68,17 +69,6 @@ pub struct Bootstrap {
     pub consensus: Option<Validity>,
     /// Open streams.
     pub streams: u32,
-}
-
-/// When a consensus counts; seconds since 1970.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Validity {
-    /// From then on.
-    pub valid_after: u64,
-    /// Until then it is the newest.
-    pub fresh_until: u64,
-    /// Until then.
-    pub valid_until: u64,
 }
 
 /// A relay, or a bridge.

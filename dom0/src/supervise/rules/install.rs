@@ -8,8 +8,6 @@ use crate::name::Name;
 use crate::problem::{Problem, Problems};
 use crate::protocol::{Agreement, Answer, Outcome, RulesState};
 use crate::rules::{DEFAULT, Rules, Version, decisions, now};
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -197,20 +195,7 @@ impl Supervisor {
         reply: &Reply,
     ) -> Result<Option<Outcome>, Problems> {
         self.has_rules(name)?;
-        let path = decisions::path(&self.settings.log_dir, name);
-        let mut options = OpenOptions::new();
-        // There may have been no decision yet; whoever follows waits for the first.
-        let file = options
-            .read(true)
-            .append(true)
-            .create(true)
-            .mode(0o640)
-            .open(&path)
-            .and_then(|_| OpenOptions::new().read(true).open(&path));
-        let file = file.map_err(|e| {
-            let remedy = "check the directory and its space";
-            Problem::new(path.display().to_string(), format!("cannot be read: {e}"), remedy)
-        })?;
+        let file = crate::journal::to_read(&decisions::path(&self.settings.log_dir, name))?;
         let _ = reply.send((Answer::Done(Outcome::Stream), Some(file.into())));
         Ok(None)
     }

@@ -14,9 +14,7 @@ use crate::tor::{journal, view};
 use crate::vmm::clean;
 use control::tor::{self, GatewayCommand};
 use serde::Serialize;
-use std::fs::OpenOptions;
 use std::net::Ipv4Addr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, Instant};
 
 /// How long a gateway program is waited for.
@@ -133,20 +131,7 @@ impl Supervisor {
         reply: &Reply,
     ) -> Result<Option<Outcome>, Problems> {
         let name = self.torvm(torvm)?;
-        let path = journal::path(&self.settings.log_dir, &name);
-        let mut options = OpenOptions::new();
-        // Nothing may have been reported yet; whoever follows waits for the first line.
-        let file = options
-            .read(true)
-            .append(true)
-            .create(true)
-            .mode(0o640)
-            .open(&path)
-            .and_then(|_| OpenOptions::new().read(true).open(&path));
-        let file = file.map_err(|e| {
-            let remedy = "check the directory and its space";
-            Problem::new(path.display().to_string(), format!("cannot be read: {e}"), remedy)
-        })?;
+        let file = crate::journal::to_read(&journal::path(&self.settings.log_dir, &name))?;
         let _ = reply.send((Answer::Done(Outcome::Stream), Some(file.into())));
         Ok(None)
     }
