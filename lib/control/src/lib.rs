@@ -8,4 +8,5 @@
 
 pub mod codec;
 pub mod message;
+mod pieces;
 pub mod tor;

@@ -1,5 +1,6 @@
 //! The messages. A receiver treats every field as an allegation.
 
+use crate::pieces::pieces;
 use crate::tor::{GatewayCommand, GatewayReport};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use heapless::{String, Vec};
@@ -69,14 +70,7 @@ impl ToFirewall {
     /// The messages that bring a client's compiled rules, in order.
     pub fn rules(port: u8, generation: u32, program: &[u8]) -> impl Iterator<Item = Self> {
         let total = u32::try_from(program.len()).unwrap_or(u32::MAX);
-        let pieces = (0..).step_by(RULES_PIECE).zip(program.chunks(RULES_PIECE));
-        pieces.map(move |(offset, piece)| Self::Rules {
-            port,
-            generation,
-            total,
-            offset,
-            bytes: piece.iter().copied().collect(),
-        })
+        pieces(program).map(move |(offset, bytes)| Self::Rules { port, generation, total, offset, bytes })
     }
 }
 
@@ -203,12 +197,11 @@ impl ToTor {
     /// The messages that bring a configuration, in order.
     pub fn configuration(generation: u32, text: &str) -> impl Iterator<Item = Self> {
         let total = u32::try_from(text.len()).unwrap_or(u32::MAX);
-        let pieces = (0..).step_by(CONFIGURATION_PIECE).zip(text.as_bytes().chunks(CONFIGURATION_PIECE));
-        pieces.map(move |(offset, piece)| Self::Configuration {
+        pieces(text.as_bytes()).map(move |(offset, bytes)| Self::Configuration {
             generation,
             total,
             offset,
-            bytes: piece.iter().copied().collect(),
+            bytes,
         })
     }
 }

@@ -5,6 +5,7 @@
 //! dom0, decoding and encoding each: neither end sees bytes that the other made. Destinations that a client asks
 //! for are in none of these messages.
 
+use crate::pieces::pieces;
 use core::net::{IpAddr, Ipv4Addr};
 use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
@@ -254,14 +255,7 @@ impl GatewayReport {
     pub fn document(kind: DocumentKind, generation: u32, document: &[u8]) -> impl Iterator<Item = Self> {
         let total = u32::try_from(document.len()).unwrap_or(u32::MAX);
         let document = if total > DOCUMENT_MAX { &[] } else { document };
-        let pieces = (0..).step_by(DOCUMENT_PIECE).zip(document.chunks(DOCUMENT_PIECE));
-        pieces.map(move |(offset, piece)| Self::Document {
-            kind,
-            generation,
-            total,
-            offset,
-            bytes: piece.iter().copied().collect(),
-        })
+        pieces(document).map(move |(offset, bytes)| Self::Document { kind, generation, total, offset, bytes })
     }
 }
 
