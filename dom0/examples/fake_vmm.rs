@@ -253,6 +253,10 @@ impl Fake {
 
     /// First words to dom0.
     fn hello(&mut self) {
+        if self.script.says("gateway-words") {
+            // Ahead of the hello: with that the domain is up, perhaps before anything behind it is heard.
+            self.say(&FromDomain::Program(Gateway::Started { run: 1 }));
+        }
         if self.script.says("no-hello") {
             return;
         }
@@ -269,9 +273,6 @@ impl Fake {
             kind: kind.try_into().unwrap(),
             version: "0.0-fake".try_into().unwrap(),
         });
-        if self.script.says("gateway-words") {
-            self.say(&FromDomain::Program(Gateway::Started { run: 1 }));
-        }
     }
 
     /// A word to a peer domain, so that a test sees that memory and doorbells lead where they should.

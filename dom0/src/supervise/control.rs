@@ -2,7 +2,7 @@
 
 use super::Supervisor;
 use super::rules::Page;
-use super::runtime::Fence;
+use super::runtime::{Fence, Runtime, State};
 use crate::control_link::Report;
 use crate::domain::Kind;
 use crate::name::Name;
@@ -12,13 +12,15 @@ use control::message::{FromDomain, ToFirewall, ToNet, ToTor};
 use std::time::Instant;
 
 impl Supervisor {
-    /// Something came over a control link; ignored unless it is the present incarnation.
+    /// Something came over a control link; ignored unless it is the present incarnation, and one that was not ended for
+    /// a fault: what was queued behind the fault is not to be acted upon.
     pub(super) fn report(&mut self, name: &Name, epoch: u64, report: Report) {
         let current = self
             .wires
             .iter()
             .any(|w| w.link.upper == Party::Dom0 && w.link.touches(name) && w.epoch == epoch);
-        if !current || self.runtimes.get(name).is_none_or(|r| r.control.is_none()) {
+        let heard = |r: &Runtime| r.control.is_some() && r.state != State::Condemned;
+        if !current || !self.runtimes.get(name).is_some_and(heard) {
             return;
         }
         match report {
