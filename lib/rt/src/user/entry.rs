@@ -73,6 +73,13 @@ impl State {
     }
 }
 
+/// `naked_asm!`, with the named fields of [`State`] as operands: the offset of each.
+macro_rules! state_asm {
+    ([$($field:ident)+] $($asm:tt)+) => {
+        naked_asm!($($asm)+ $($field = const offset_of!(State, $field),)+)
+    };
+}
+
 /// How [`enter`] goes to ring 3.
 pub(super) const BY_INTERRUPT_RETURN: u64 = 0;
 /// As [`BY_INTERRUPT_RETURN`], quicker: RCX and R11 are not restored.
@@ -98,7 +105,8 @@ static PROGRAM_STACK: AtomicU64 = AtomicU64::new(0);
 /// saved or [`State::new`] made, its `rip` canonical, its `rflags` free of privileges.
 #[unsafe(naked)]
 pub(super) unsafe extern "C" fn enter(state: *mut State, how: u64) -> u64 {
-    naked_asm!(
+    state_asm!(
+        [rax rbx rdx rsi rdi rbp r8 r9 r10 r12 r13 r14 r15 rsp rip rflags]
         "push rbx",
         "push rbp",
         "push r12",
@@ -140,29 +148,14 @@ pub(super) unsafe extern "C" fn enter(state: *mut State, how: u64) -> u64 {
         extended = sym EXTENDED,
         parts = const STATE_PARTS,
         by_interrupt_return = sym by_interrupt_return,
-        rax = const offset_of!(State, rax),
-        rbx = const offset_of!(State, rbx),
-        rdx = const offset_of!(State, rdx),
-        rsi = const offset_of!(State, rsi),
-        rdi = const offset_of!(State, rdi),
-        rbp = const offset_of!(State, rbp),
-        r8 = const offset_of!(State, r8),
-        r9 = const offset_of!(State, r9),
-        r10 = const offset_of!(State, r10),
-        r12 = const offset_of!(State, r12),
-        r13 = const offset_of!(State, r13),
-        r14 = const offset_of!(State, r14),
-        r15 = const offset_of!(State, r15),
-        rsp = const offset_of!(State, rsp),
-        rip = const offset_of!(State, rip),
-        rflags = const offset_of!(State, rflags),
     )
 }
 
 /// The end of [`enter`], with RDI at the state, all others but RCX and R11 in place.
 #[unsafe(naked)]
 extern "C" fn by_interrupt_return() {
-    naked_asm!(
+    state_asm!(
+        [rcx rdi r11 rsp rip rflags]
         "push {data}",
         "push qword ptr [rdi + {rsp}]",
         "push qword ptr [rdi + {rflags}]",
@@ -174,19 +167,14 @@ extern "C" fn by_interrupt_return() {
         "iretq",
         data = const USER_DATA,
         code = const USER_CODE,
-        rcx = const offset_of!(State, rcx),
-        rdi = const offset_of!(State, rdi),
-        r11 = const offset_of!(State, r11),
-        rsp = const offset_of!(State, rsp),
-        rip = const offset_of!(State, rip),
-        rflags = const offset_of!(State, rflags),
     )
 }
 
 /// Where SYSCALL arrives: RCX is where to go on, R11 the flags, everything else the program's.
 #[unsafe(naked)]
 pub(super) extern "C" fn call() {
-    naked_asm!(
+    state_asm!(
+        [rax rbx rcx rdx rsi rdi rbp r8 r9 r10 r11 r12 r13 r14 r15 rsp rip rflags]
         "mov [rip + {program_stack}], rsp",
         "mov rsp, [rip + {current}]",
         "mov [rsp + {rax}], rax",
@@ -215,24 +203,6 @@ pub(super) extern "C" fn call() {
         current = sym CURRENT,
         kind = const CALL,
         leave = sym leave,
-        rax = const offset_of!(State, rax),
-        rbx = const offset_of!(State, rbx),
-        rcx = const offset_of!(State, rcx),
-        rdx = const offset_of!(State, rdx),
-        rsi = const offset_of!(State, rsi),
-        rdi = const offset_of!(State, rdi),
-        rbp = const offset_of!(State, rbp),
-        r8 = const offset_of!(State, r8),
-        r9 = const offset_of!(State, r9),
-        r10 = const offset_of!(State, r10),
-        r11 = const offset_of!(State, r11),
-        r12 = const offset_of!(State, r12),
-        r13 = const offset_of!(State, r13),
-        r14 = const offset_of!(State, r14),
-        r15 = const offset_of!(State, r15),
-        rsp = const offset_of!(State, rsp),
-        rip = const offset_of!(State, rip),
-        rflags = const offset_of!(State, rflags),
     )
 }
 
@@ -240,7 +210,8 @@ pub(super) extern "C" fn call() {
 /// RIP, CS, RFLAGS, RSP, SS; every other register is the program's.
 #[unsafe(naked)]
 pub(crate) extern "C" fn interrupted() {
-    naked_asm!(
+    state_asm!(
+        [rax rbx rcx rdx rsi rdi rbp r8 r9 r10 r11 r12 r13 r14 r15 rsp rip rflags mark error]
         "push rdi",
         "mov rdi, [rip + {current}]",
         "mov [rdi + {rax}], rax",
@@ -269,26 +240,6 @@ pub(crate) extern "C" fn interrupted() {
         current = sym CURRENT,
         kind = const INTERRUPTED,
         leave = sym leave,
-        rax = const offset_of!(State, rax),
-        rbx = const offset_of!(State, rbx),
-        rcx = const offset_of!(State, rcx),
-        rdx = const offset_of!(State, rdx),
-        rsi = const offset_of!(State, rsi),
-        rdi = const offset_of!(State, rdi),
-        rbp = const offset_of!(State, rbp),
-        r8 = const offset_of!(State, r8),
-        r9 = const offset_of!(State, r9),
-        r10 = const offset_of!(State, r10),
-        r11 = const offset_of!(State, r11),
-        r12 = const offset_of!(State, r12),
-        r13 = const offset_of!(State, r13),
-        r14 = const offset_of!(State, r14),
-        r15 = const offset_of!(State, r15),
-        rsp = const offset_of!(State, rsp),
-        rip = const offset_of!(State, rip),
-        rflags = const offset_of!(State, rflags),
-        mark = const offset_of!(State, mark),
-        error = const offset_of!(State, error),
     )
 }
 
