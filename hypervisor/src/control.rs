@@ -56,6 +56,15 @@ pub struct Control {
     pub ended: Sender<Ended>,
 }
 
+/// What came of a request that was carried out.
+enum Outcome {
+    Done,
+    /// The counters asked for.
+    Stats(Vec<(String, u64)>),
+    /// The machine is to end.
+    End(Ended),
+}
+
 /// Sends an event; a dom0 that is gone shows at the next receive.
 pub fn tell(socket: impl AsFd, event: &Event) {
     if let Err(error) = wire::send(socket, event, &[]) {
@@ -90,30 +99,20 @@ impl Control {
 
     fn answer(&mut self, request: &Request, fds: Vec<OwnedFd>) {
         let id = request.id;
-        if let Some(end) = self.end_asked_for(&request.what) {
-            // First the answer: nothing comes after `Event::Ended`.
-            tell(&*self.socket, &Event::Done { id });
-            let _ = self.ended.send(end);
-            return;
-        }
-        let event = match self.act(&request.what, fds) {
-            Ok(None) => Event::Done { id },
-            Ok(Some(counters)) => Event::Stats { id, counters },
-            Err(error) => Event::Failed { id, error: error.to_string() },
+        let (event, end) = match self.act(&request.what, fds) {
+            Ok(Outcome::Done) => (Event::Done { id }, None),
+            Ok(Outcome::Stats(counters)) => (Event::Stats { id, counters }, None),
+            Ok(Outcome::End(end)) => (Event::Done { id }, Some(end)),
+            Err(error) => (Event::Failed { id, error: error.to_string() }, None),
         };
         tell(&*self.socket, &event);
-    }
-
-    /// How the machine ends if it is asked to.
-    fn end_asked_for(&self, what: &What) -> Option<Ended> {
-        match what {
-            What::Kill => Some(Ended::Killed),
-            What::PowerButton if self.button != Button::Acpi => Some(Ended::PoweredOff),
-            _ => None,
+        // First the answer: nothing comes after `Event::Ended`.
+        if let Some(end) = end {
+            let _ = self.ended.send(end);
         }
     }
 
-    fn act(&mut self, what: &What, fds: Vec<OwnedFd>) -> Result<Option<Vec<(String, u64)>>, LinkError> {
+    fn act(&mut self, what: &What, fds: Vec<OwnedFd>) -> Result<Outcome, LinkError> {
         match *what {
             What::PrepareLink { end } => {
                 let [region] = exactly(fds)?;
@@ -133,11 +132,14 @@ impl Control {
                 let device = device.ok_or(LinkError::Other("this machine has no vsock device".into()))?;
                 device.connect(port, stream).map_err(LinkError::Other)?;
             }
-            What::PowerButton => self.exits.power.press(),
-            What::Kill => {}
-            What::Stats => return Ok(Some(self.exits.counters())),
+            What::PowerButton => match self.button {
+                Button::Acpi => self.exits.power.press(),
+                Button::End => return Ok(Outcome::End(Ended::PoweredOff)),
+            },
+            What::Kill => return Ok(Outcome::End(Ended::Killed)),
+            What::Stats => return Ok(Outcome::Stats(self.exits.counters())),
         }
-        Ok(None)
+        Ok(Outcome::Done)
     }
 
     fn attach(
