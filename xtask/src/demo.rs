@@ -6,9 +6,9 @@ mod stage;
 mod tor;
 
 use crate::job::{self, Job};
-use crate::machine::{Accel, Disk, Iommu, Machine};
+use crate::machine::{Accel, Disk, Machine};
 use crate::page::{LONG, Page};
-use crate::{capture, host, initramfs, kernel, progress};
+use crate::{capture, host, progress};
 use anyhow::{Context, Result, bail};
 use screen::{Screen, Seen};
 use std::io::IsTerminal;
@@ -70,22 +70,10 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
 
 /// The lab machine of a demo.
 fn machine(staged: &stage::Staged, accel: Accel, run_dir: &Path) -> Result<Machine> {
-    let kernel = kernel::debian()?;
     Ok(Machine {
-        initramfs: initramfs::lab(&kernel)?,
-        kernel: kernel.image,
-        accel,
-        memory_mib: 3072,
-        cpus: 2,
-        share: staged.directory.clone(),
-        run_dir: run_dir.to_owned(),
         disks: vec![Disk { image: staged.rootfs.clone(), read_only: true }],
-        network: "user".to_owned(),
-        entry: Vec::new(),
         capture: Some(staged.capture.clone()),
-        iommu: Iommu::Full,
-        append: String::new(),
-        extra: Vec::new(),
+        ..Machine::usual(accel, staged.directory.clone(), run_dir.to_owned())?
     })
 }
 

@@ -1,8 +1,8 @@
 //! `cargo xtask lab`: a command or a shell inside the lab machine.
 
 use crate::job::{self, Job};
-use crate::machine::{Accel, Disk, Iommu, Machine};
-use crate::{initramfs, kernel, workspace};
+use crate::machine::{Accel, Disk, Iommu, Machine, USUAL_CPUS, USUAL_MIB, USUAL_NETWORK};
+use crate::workspace;
 use anyhow::{Context, Result};
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -19,16 +19,16 @@ pub(crate) struct LabArgs {
     #[arg(long = "disk", value_name = "FILE[,ro]")]
     disks: Vec<Disk>,
     /// What the NIC is connected to, as in QEMU's -netdev (without id)
-    #[arg(long, value_name = "NETDEV", default_value = "user")]
+    #[arg(long, value_name = "NETDEV", default_value = USUAL_NETWORK)]
     net: String,
     /// Writes what passes on the NIC's cable to a pcap file
     #[arg(long, value_name = "FILE")]
     capture: Option<PathBuf>,
     /// RAM in MiB
-    #[arg(long, value_name = "MIB", default_value_t = 3072)]
+    #[arg(long, value_name = "MIB", default_value_t = USUAL_MIB)]
     memory: u32,
     /// Number of processors
-    #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(long, value_name = "N", default_value_t = USUAL_CPUS)]
     cpus: u8,
     /// How processors run
     #[arg(long, value_enum, default_value_t = Accel::Tcg)]
@@ -60,22 +60,17 @@ pub(crate) struct LabArgs {
 pub(crate) fn run(args: &LabArgs) -> Result<ExitCode> {
     let run_dir = tempfile::Builder::new().prefix("bulkhead-lab.").tempdir()?;
     let share = args.share.clone().unwrap_or_else(workspace::target);
-    let kernel = kernel::debian()?;
+    let share = share.canonicalize().with_context(|| format!("cannot share {}", share.display()))?;
     let machine = Machine {
-        initramfs: initramfs::lab(&kernel)?,
-        kernel: kernel.image,
-        accel: args.accel,
         memory_mib: args.memory,
         cpus: args.cpus,
-        share: share.canonicalize().with_context(|| format!("cannot share {}", share.display()))?,
-        run_dir: run_dir.path().to_owned(),
         disks: args.disks.clone(),
         network: args.net.clone(),
-        entry: Vec::new(),
         capture: args.capture.clone(),
         iommu: args.iommu,
         append: args.append.clone(),
         extra: args.qemu.clone(),
+        ..Machine::usual(args.accel, share, run_dir.path().to_owned())?
     };
     let batch_limit = (!args.command.is_empty()).then_some(600);
     let job = Job {

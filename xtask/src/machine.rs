@@ -1,6 +1,8 @@
 //! The lab machine as a QEMU command line: an AMD processor with SVM behind an Intel IOMMU with interrupt
 //! remapping, an e1000e and an xHCI controller, each alone in its IOMMU group.
 
+use crate::{initramfs, kernel};
+use anyhow::Result;
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
@@ -9,6 +11,13 @@ use std::process::{Command, ExitCode, ExitStatus};
 /// An AMD processor with nested virtualisation, less what TCG warns that it cannot emulate.
 const EPYC: &str = "EPYC,+svm,+npt,-rdseed,-sha-ni,-fxsr-opt,-misalignsse,-3dnowprefetch,-osvw,-topoext,\
                     -nrip-save,-xsavec";
+
+/// RAM in MiB unless more is asked for.
+pub(crate) const USUAL_MIB: u32 = 3072;
+/// Number of processors unless more are asked for.
+pub(crate) const USUAL_CPUS: u8 = 2;
+/// What the NIC's cable leads to unless something else is asked for.
+pub(crate) const USUAL_NETWORK: &str = "user";
 
 /// How the machine's processors run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -85,6 +94,30 @@ impl std::str::FromStr for Disk {
 }
 
 impl Machine {
+    /// The machine of tests and demos, with `share` as `/host`: Debian's kernel, a NIC in QEMU's user network.
+    ///
+    /// # Errors
+    /// When kernel or initramfs cannot be made.
+    pub(crate) fn usual(accel: Accel, share: PathBuf, run_dir: PathBuf) -> Result<Self> {
+        let kernel = kernel::debian()?;
+        Ok(Self {
+            initramfs: initramfs::lab(&kernel)?,
+            kernel: kernel.image,
+            accel,
+            memory_mib: USUAL_MIB,
+            cpus: USUAL_CPUS,
+            share,
+            run_dir,
+            disks: Vec::new(),
+            network: USUAL_NETWORK.to_owned(),
+            entry: Vec::new(),
+            capture: None,
+            iommu: Iommu::default(),
+            append: String::new(),
+            extra: Vec::new(),
+        })
+    }
+
     /// The kernel's console, written by QEMU.
     pub(crate) fn console_log(&self) -> PathBuf {
         self.run_dir.join("console.log")

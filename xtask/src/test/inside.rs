@@ -5,8 +5,8 @@ use super::stubborn::stubborn;
 use super::tally::Tally;
 use crate::job::{self, Job, Sink};
 use crate::lab::quoted;
-use crate::machine::{Iommu, Machine};
-use crate::{appvm, binaries, host, initramfs, kernel, packages, workspace};
+use crate::machine::Machine;
+use crate::{appvm, binaries, host, packages, workspace};
 use anyhow::{Result, bail};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -44,23 +44,7 @@ pub(super) fn run() -> Result<Tally> {
     place("probe", &probe)?;
     let (accel, why) = host::accel();
     crate::progress::note(&format!("lab: {accel:?}: {why}"));
-    let kernel = kernel::debian()?;
-    let mut machine = Machine {
-        initramfs: initramfs::lab(&kernel)?,
-        kernel: kernel.image,
-        accel,
-        memory_mib: 3072,
-        cpus: 2,
-        share: workspace::root(),
-        run_dir: PathBuf::new(),
-        disks: Vec::new(),
-        network: "user".to_owned(),
-        entry: Vec::new(),
-        capture: None,
-        iommu: Iommu::Full,
-        append: String::new(),
-        extra: Vec::new(),
-    };
+    let mut machine = Machine::usual(accel, workspace::root(), PathBuf::new())?;
     let mut tally = Tally::default();
     for (name, path) in &programs {
         tally.add(stubborn(name, accel, || attempt(&mut machine, name, path))?);
