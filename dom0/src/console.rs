@@ -22,7 +22,7 @@ const TAIL_WIDTH: usize = 400;
 /// Attached at most at once.
 const MAX_ATTACHED: usize = 8;
 /// How long the output of a process that is gone is waited for.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Path of a domain's log.
 #[must_use]

@@ -98,6 +98,8 @@ pub struct Supervisor {
     tor: TorBook,
     relays: RelayBook,
     stopping: bool,
+    /// When it last looked what is due.
+    looked: Instant,
 }
 
 impl Supervisor {
@@ -124,6 +126,7 @@ impl Supervisor {
             tor,
             relays,
             stopping: false,
+            looked: Instant::now(),
         };
         (supervisor, outbox)
     }
@@ -164,6 +167,7 @@ impl Supervisor {
     fn do_what_is_due(&mut self) {
         let now = Instant::now();
         self.run_due(now);
+        self.forgive(now);
         self.ping_due(now);
         self.answers_due(now);
         self.wire_up();

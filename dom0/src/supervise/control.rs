@@ -144,6 +144,17 @@ impl Supervisor {
         }
     }
 
+    /// Holds nobody's silence against it while this very process did not get to listen: signs of life may be behind what is
+    /// worked off next.
+    pub(super) fn forgive(&mut self, now: Instant) {
+        let away = now.duration_since(std::mem::replace(&mut self.looked, now));
+        if away > self.settings.times.silence / 2 {
+            for runtime in self.runtimes.values_mut().filter(|runtime| runtime.heard.is_some()) {
+                runtime.heard = Some(now);
+            }
+        }
+    }
+
     /// Asks driver domains for signs of life and ends those that give none.
     pub(super) fn ping_due(&mut self, now: Instant) {
         let times = self.settings.times;

@@ -10,8 +10,8 @@ use std::sync::mpsc::{SyncSender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Longest wait for anything.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Longest wait for anything: nothing but a hang takes so long, also on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A running supervisor and its directory.
 pub(crate) struct Machine {
@@ -78,9 +78,26 @@ fn appvm(path: &Path, name: &str, more: &str) -> String {
 impl Machine {
     /// netvm `net`, firewallvm `fw`, AppVMs `work` and `personal` behind it, AppVM `vault` offline.
     pub(crate) fn with_chain() -> Self {
+        Self::with_times(|_| ())
+    }
+
+    /// The same; `change` shortens what a test waits for in vain. All other limits are beyond what a busy machine needs.
+    pub(crate) fn with_times(change: impl FnOnce(&mut Times)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
         lay_out(path);
+        let mut times = Times {
+            answer: Duration::from_secs(60),
+            ready: Duration::from_secs(60),
+            power_off: Duration::from_secs(60),
+            stop: Duration::from_secs(60),
+            ping: Duration::from_millis(100),
+            silence: Duration::from_secs(60),
+            clock: Duration::from_millis(300),
+            documents: Duration::from_millis(700),
+            rules: Duration::from_secs(60),
+        };
+        change(&mut times);
         let settings = Settings {
             config_dir: path.join("domains"),
             rules_dir: path.join("rules"),
@@ -89,17 +106,7 @@ impl Machine {
             state_dir: path.join("state"),
             lib_dir: path.join("lib"),
             root: path.join("root"),
-            times: Times {
-                answer: Duration::from_secs(2),
-                ready: Duration::from_secs(3),
-                power_off: Duration::from_secs(1),
-                stop: Duration::from_secs(1),
-                ping: Duration::from_millis(100),
-                silence: Duration::from_millis(1500),
-                clock: Duration::from_millis(300),
-                documents: Duration::from_millis(700),
-                rules: Duration::from_secs(2),
-            },
+            times,
         };
         let (supervisor, inbox) = Supervisor::new(settings);
         let thread = Some(std::thread::spawn(move || supervisor.run()));
@@ -108,7 +115,12 @@ impl Machine {
 
     /// The chain, and torvm `tor` behind `fw` with anonymous AppVM `anon` behind it.
     pub(crate) fn with_tor() -> Self {
-        let machine = Self::with_chain();
+        Self::with_tor_and_times(|_| ())
+    }
+
+    /// The same; see [`Machine::with_times`].
+    pub(crate) fn with_tor_and_times(change: impl FnOnce(&mut Times)) -> Self {
+        let machine = Self::with_times(change);
         machine.write_domain("tor", "kind = \"torvm\"\nnetvm = \"fw\"\n");
         machine.write_domain("anon", &machine.appvm("anon", "netvm = \"tor\"\nanonymous = true"));
         machine
@@ -248,18 +260,24 @@ impl Machine {
         self.log(name).lines().filter_map(|l| l.strip_prefix("pid ")?.trim().parse().ok()).collect()
     }
 
+    /// The latest process of a domain, once its log says which that is: a thread of its own writes it.
+    pub(crate) fn latest_process(&self, name: &str) -> i32 {
+        self.log_has(name, "pid ");
+        *self.pids(name).last().unwrap()
+    }
+
     /// Kills a domain's process, as a crash would.
     pub(crate) fn kill(&self, name: &str) {
-        let pid = *self.pids(name).last().unwrap();
+        let pid = self.latest_process(name);
         kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
     }
 
-    pub(crate) fn shut_down(&mut self, within: Duration) {
+    pub(crate) fn shut_down(&mut self) {
         self.inbox.send(Input::Shutdown).unwrap();
         let start = Instant::now();
         let thread = self.thread.take().unwrap();
         while !thread.is_finished() {
-            assert!(start.elapsed() < within, "the supervisor goes on");
+            assert!(start.elapsed() < PATIENCE, "the supervisor goes on");
             std::thread::sleep(Duration::from_millis(20));
         }
     }

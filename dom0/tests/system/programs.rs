@@ -1,6 +1,6 @@
 //! The two programs as a user meets them: `bulkheadd` in the background, `bulkhead` in a shell.
 
-use crate::machine::lay_out;
+use crate::machine::{PATIENCE, lay_out};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ impl Daemon {
         let daemon = Self { directory, process };
         let start = Instant::now();
         while !daemon.directory.path().join("run/bulkheadd.sock").exists() {
-            assert!(start.elapsed() < Duration::from_secs(20), "no socket");
+            assert!(start.elapsed() < PATIENCE, "no socket");
             std::thread::sleep(Duration::from_millis(10));
         }
         daemon
@@ -46,6 +46,19 @@ impl Daemon {
         let output = self.run(arguments);
         assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
         text(&output.stdout)
+    }
+
+    /// The same, once it has a whole line with `word` in it: logs and reports are on their way for a moment.
+    pub(crate) fn says_at_last(&self, arguments: &[&str], word: &str) -> String {
+        let start = Instant::now();
+        loop {
+            let said = self.says(arguments);
+            if said.split_inclusive('\n').any(|line| line.contains(word) && line.ends_with('\n')) {
+                return said;
+            }
+            assert!(start.elapsed() < PATIENCE, "no {word:?} in:\n{said}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 }
 
@@ -92,7 +105,7 @@ fn a_session_at_the_shell() {
     let json: serde_json::Value = serde_json::from_str(&daemon.says(&["status", "--json"])).unwrap();
     assert_eq!(json[0]["name"], "net");
     assert_eq!(json[0]["state"], "running");
-    assert!(daemon.says(&["logs", "net", "-n", "200"]).contains("attached Port(0)"));
+    daemon.says_at_last(&["logs", "net", "-n", "200"], "attached Port(0)");
     assert!(daemon.says(&["counters", "fw"]).contains("forwarded"));
     assert!(daemon.says(&["check"]).contains("5 domains, nothing wrong"));
     daemon.says(&["down"]);
@@ -208,14 +221,14 @@ fn hostile_clients_do_not_disturb() {
 fn no_machine_outlives_a_killed_daemon() {
     let mut daemon = Daemon::start();
     daemon.says(&["up", "vault"]);
-    let log = daemon.says(&["logs", "vault"]);
+    let log = daemon.says_at_last(&["logs", "vault"], "pid ");
     let pid: i32 = log.lines().find_map(|l| l.strip_prefix("pid ")).unwrap().trim().parse().unwrap();
     assert!(crate::machine::is_alive(pid));
     daemon.process.kill().unwrap();
     daemon.process.wait().unwrap();
     let start = Instant::now();
     while crate::machine::is_alive(pid) {
-        assert!(start.elapsed() < Duration::from_secs(10), "it goes on without its daemon");
+        assert!(start.elapsed() < PATIENCE, "it goes on without its daemon");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -1,6 +1,6 @@
 //! The relays that a torvm may reach: verified by a helper that these tests play, kept, pushed to the firewallvm.
 
-use crate::machine::Machine;
+use crate::machine::{Machine, PATIENCE};
 use crate::{down, up};
 use dom0::protocol::Users;
 use dom0::tor::relays::{Relays, Set};
@@ -48,7 +48,7 @@ fn kept(machine: &Machine) -> PathBuf {
     let kept = machine.path("state/tor.relays");
     let start = Instant::now();
     while !kept.exists() {
-        assert!(start.elapsed() < Duration::from_secs(20), "nothing was kept");
+        assert!(start.elapsed() < PATIENCE, "nothing was kept");
         std::thread::sleep(Duration::from_millis(20));
     }
     kept
@@ -62,9 +62,10 @@ fn verified_relays_of_the_public_network_are_reached_beside_its_entrances() {
     machine.behaves("tor", "consensus=good");
     machine.ask(up(&["tor"])).unwrap();
     machine.log_has("fw", "2 rules in");
-    let (state, text) = machine.rules("tor");
+    let state = machine.wait_for_rules("tor", |state| state.problem.is_none() && state.in_force.is_some());
     assert_eq!(
-        text, "accept 11.0.0.1 tcp 443\naccept 11.0.0.2 tcp 9001\n",
+        machine.rules("tor").1,
+        "accept 11.0.0.1 tcp 443\naccept 11.0.0.2 tcp 9001\n",
         "no local address of the public network's"
     );
     assert_eq!((state.problem, machine.status("tor").rules), (None, None));

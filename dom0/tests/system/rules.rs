@@ -1,12 +1,16 @@
 //! Firewall rules, from a file to a program that a firewallvm has acknowledged.
 
-use crate::machine::Machine;
+use crate::machine::{Machine, PATIENCE};
 use crate::{down, up};
 use dom0::enclosed;
 use dom0::protocol::{Agreement, Answer, Outcome, Phase, Request, RuleHits, RulesState, Users};
 use dom0::rules::decisions::Line;
+use dom0::settings::Times;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+
+/// Seconds after which rules expire that are in force before.
+const SOON: u64 = 6;
 
 /// What came of an edit: the generation in force and notes, or why nothing was installed.
 pub(crate) type Installed = Result<(Option<u32>, Vec<String>), String>;
@@ -45,20 +49,24 @@ impl Machine {
         self.install_over(name, &self.rules(name).0, text).unwrap()
     }
 
-    fn wait_for_rules(&self, name: &str, wanted: impl Fn(&RulesState) -> bool) -> RulesState {
+    pub(crate) fn wait_for_rules(&self, name: &str, wanted: impl Fn(&RulesState) -> bool) -> RulesState {
         let start = Instant::now();
         loop {
             let (state, _) = self.rules(name);
             if wanted(&state) {
                 return state;
             }
-            assert!(start.elapsed() < Duration::from_secs(30), "{state:?}");
+            assert!(start.elapsed() < PATIENCE, "{state:?}");
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 
     fn with_work() -> Self {
-        let machine = Self::with_chain();
+        Self::with_work_and_times(|_| ())
+    }
+
+    fn with_work_and_times(change: impl FnOnce(&mut Times)) -> Self {
+        let machine = Self::with_times(change);
         machine.ask(up(&["work"])).unwrap();
         machine.wait_for_rules("work", |s| s.in_force.is_some());
         machine
@@ -125,7 +133,7 @@ fn refused_rules_leave_those_before() {
 
 #[test]
 fn silence_is_told_and_the_next_firewall_gets_what_was_saved() {
-    let machine = Machine::with_work();
+    let machine = Machine::with_work_and_times(|times| times.rules = Duration::from_secs(3));
     machine.type_into("fw", "ignore-rules\n");
     machine.log_has("fw", "mood ignore-rules");
     let why = machine.install("work", "drop\ndrop\n").unwrap_err();
@@ -208,7 +216,7 @@ fn file_broken_by_hand_leaves_the_rules_before() {
 #[test]
 fn expired_rules_leave_force_and_file() {
     let machine = Machine::with_work();
-    let end = dom0::rules::now() + 2;
+    let end = dom0::rules::now() + SOON;
     machine.install("work", &format!("# for a while\naccept expire={end}\ndrop\n")).unwrap();
     machine.log_has("fw", "port 3 generation 2: 2 rules");
     machine.log_has("fw", "port 3 generation 3: 1 rules");
@@ -221,7 +229,7 @@ fn expired_rules_leave_force_and_file() {
 #[test]
 fn expiry_leaves_a_file_alone_that_was_edited_by_hand() {
     let machine = Machine::with_work();
-    let end = dom0::rules::now() + 1;
+    let end = dom0::rules::now() + SOON;
     machine.install("work", &format!("accept expire={end}\ndrop\n")).unwrap();
     machine.write_rules("work", "half a thought\n");
     machine.log_has("fw", "port 3 generation 3: 1 rules");
@@ -234,7 +242,7 @@ fn expiry_leaves_a_file_alone_that_was_edited_by_hand() {
 fn expiry_needs_no_readable_file() {
     use std::os::unix::fs::PermissionsExt;
     let machine = Machine::with_work();
-    let end = dom0::rules::now() + 1;
+    let end = dom0::rules::now() + SOON;
     machine.install("work", &format!("accept expire={end}\ndrop\nreject\n")).unwrap();
     std::fs::set_permissions(machine.path("rules"), PermissionsExt::from_mode(0o777)).unwrap();
     machine.log_has("fw", "port 3 generation 3: 2 rules");
@@ -312,7 +320,7 @@ fn logged_decisions_are_written_with_the_rules_text() {
         if text.ends_with('\n') {
             break text;
         }
-        assert!(start.elapsed() < Duration::from_secs(10), "no decision");
+        assert!(start.elapsed() < PATIENCE, "no decision");
     };
     let line: Line = serde_json::from_str(text.trim()).unwrap();
     assert_eq!((line.generation, line.rule, line.text.as_deref()), (2, 0, Some("drop")));

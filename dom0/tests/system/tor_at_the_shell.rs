@@ -1,7 +1,6 @@
 //! `bulkhead tor` and `bulkhead route` as a user meets them.
 
 use crate::programs::{Daemon, text};
-use std::time::{Duration, Instant};
 
 /// A daemon with the chain, torvm `tor` behind `fw`, and anonymous AppVM `anon` behind that, up.
 fn daemon() -> Daemon {
@@ -15,11 +14,7 @@ fn daemon() -> Daemon {
         &format!("kind = \"appvm\"\nkernel = {kernel:?}\nnetvm = \"tor\"\nanonymous = true\n"),
     );
     daemon.says(&["up", "anon"]);
-    let start = Instant::now();
-    while !daemon.says(&["tor", "status"]).contains("55 %") {
-        assert!(start.elapsed() < Duration::from_secs(20), "{}", daemon.says(&["tor", "status"]));
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    daemon.says_at_last(&["tor", "status"], "55 %");
     daemon
 }
 

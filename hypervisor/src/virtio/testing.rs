@@ -138,11 +138,11 @@ impl Driver {
     }
 }
 
-/// Waits for a condition that another thread brings about; panics after five seconds.
+/// Waits for a condition that another thread brings about; panics after a minute.
 pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < Duration::from_secs(5), "timed out: {what}");
+        assert!(start.elapsed() < Duration::from_secs(60), "timed out: {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
 }
