@@ -2,7 +2,13 @@
 
 pub(crate) mod rules;
 
-use crate::{flows::PORTS, policy::assembly::Piece, ports::Ports, state::Core, verdict::DropReason};
+use crate::{
+    flows::PORTS,
+    policy::assembly::{Piece, Set},
+    ports::Ports,
+    state::Core,
+    verdict::DropReason,
+};
 use abi::link_device::Role;
 use alloc::boxed::Box;
 use control::{
@@ -65,7 +71,7 @@ fn from_dom0<D: Doorbell>(
         ToFirewall::Client { port, client } => return set_client(core, port, client),
         ToFirewall::ForgetClient { port } => forget(core, port),
         ToFirewall::Rules { port, generation, total, offset, bytes } => {
-            let piece = Piece { port, generation, total, offset, bytes: &bytes };
+            let piece = Piece { of: Set { port, generation }, total, offset, bytes: &bytes };
             rules::add(core, ports, dom0, &piece)?;
         }
         ToFirewall::GetRuleCounters { port } => rules::send_counters(core, ports, dom0, port),

@@ -2,16 +2,19 @@
 
 pub mod relay;
 
-use crate::configuration::{Assembly, Piece};
 use alloc::{boxed::Box, vec::Vec};
 use control::codec;
 use control::message::{Client, FromDomain, Name, ToTor};
+use control::pieces::{Assembly, Piece};
 use control::tor::{GatewayCommand, cut};
 use link::{Armed, Doorbell, Kind, Link, Meta, PeerFault};
 
 /// Bytes of the link to dom0 that the program's reports never take: a program that says more than dom0 reads does not
 /// keep us from answering pings and telling the counters.
 const FOR_ANSWERS: usize = 3 * codec::MAX_LEN;
+
+/// Longest configuration in bytes.
+const MAX_CONFIGURATION: u32 = 256 * 1024;
 
 /// What dom0 wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +50,8 @@ pub struct Dom0<D: Doorbell> {
     link: Link<D>,
     /// A message that is being read or written.
     buffer: Box<[u8; codec::MAX_LEN]>,
-    configuration: Assembly,
+    /// The configuration in the making, by its generation.
+    configuration: Assembly<u32>,
     malformed: u64,
     untold: u64,
 }
@@ -95,8 +99,8 @@ impl<D: Doorbell> Dom0<D> {
             ToTor::ForgetClient { port } => Order::ForgetClient(port),
             ToTor::Clock { unix_us } => Order::Clock(unix_us),
             ToTor::Configuration { generation, total, offset, bytes } => {
-                let piece = Piece { generation, total, offset, bytes: &bytes };
-                let Ok(whole) = self.configuration.add(piece) else {
+                let piece = Piece { of: generation, total, offset, bytes: &bytes };
+                let Ok(whole) = self.configuration.add(&piece, MAX_CONFIGURATION) else {
                     self.malformed = self.malformed.saturating_add(1);
                     return None;
                 };

@@ -19,7 +19,6 @@ extern crate alloc;
 pub mod bundle;
 pub mod calls;
 pub mod command_line;
-pub mod configuration;
 pub mod control_plane;
 pub mod descriptors;
 pub mod disk;

@@ -14,7 +14,7 @@ use crate::settings::Settings;
 use crate::tor::configuration::{Configuration, configuration};
 use crate::tor::gateway::{Gateway, News};
 use crate::tor::journal::Journal;
-use crate::tor::relays::documents::Piece;
+use crate::tor::relays::documents::{Piece, Which};
 use crate::tor::{rules, view};
 use crate::vmm::clean;
 use control::message::{Program, ToTor};
@@ -244,7 +244,8 @@ impl Supervisor {
             // The domain file says this, and the program was told it from there.
             GatewayReport::Bridges { .. } | GatewayReport::Isolation(_) => {}
             GatewayReport::Document { kind, generation, total, offset, bytes } => {
-                self.relays_piece(name, &Piece { kind, generation, total, offset, bytes: &bytes });
+                let of = Which { kind, generation };
+                self.relays_piece(name, &Piece { of, total, offset, bytes: &bytes });
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{tell, try_tell};
 use crate::{
-    policy::assembly::{NO_CLIENT, Piece, Refused},
+    policy::assembly::{NO_CLIENT, Piece, Refused, Set},
     ports::Ports,
     state::Core,
     verdict::DropReason,
@@ -25,7 +25,7 @@ pub(super) fn add<D: Doorbell>(
     dom0: u8,
     piece: &Piece<'_>,
 ) -> Result<(), DropReason> {
-    let added = match (core.client(piece.port), piece.offset) {
+    let added = match (core.client(piece.of.port), piece.offset) {
         (Some(_), _) => put_in_force(core, piece),
         (None, 0) => Err(NO_CLIENT),
         (None, _) => Err(Refused::Known),
@@ -36,7 +36,7 @@ pub(super) fn add<D: Doorbell>(
         Err(Refused::Answer(why)) => Some(why),
         Err(Refused::Known) => return Err(DropReason::Message),
     };
-    let Piece { port, generation, .. } = *piece;
+    let Set { port, generation } = piece.of;
     match refused {
         None => log::info!("port {port}: rules {generation} in force"),
         Some(why) => log::warn!("port {port}: rules {generation} refused: {why}"),
@@ -49,7 +49,7 @@ pub(super) fn add<D: Doorbell>(
 /// Takes a piece; `true` when it was the last one and the program is in force.
 fn put_in_force(core: &mut Core, piece: &Piece<'_>) -> Result<bool, Refused> {
     let Some(program) = core.common.policy.add(piece)? else { return Ok(false) };
-    core.install(piece.port, piece.generation, program)?;
+    core.install(piece.of.port, piece.of.generation, program)?;
     Ok(true)
 }
 

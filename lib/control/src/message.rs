@@ -19,7 +19,7 @@ pub type Mac = [u8; 6];
 
 /// From dom0 to firewallvm.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "a domain has no allocator to box with; one message at a time")]
+#[expect(clippy::large_enum_variant, reason = "one message at a time, on the stack: boxes save nothing")]
 pub enum ToFirewall {
     /// A client stands behind this port of the link device. Before this message nothing that arrives on
     /// the port is looked at. A second message for the same port replaces the first.
@@ -34,10 +34,9 @@ pub enum ToFirewall {
         /// Port of the link device.
         port: u8,
     },
-    /// A piece of a client's rules, compiled. Pieces come in order, without gaps, from offset 0; one of another
-    /// port or generation begins anew. With the last one the program is verified and put in force between two
-    /// bursts, or refused; either is answered by [`FromDomain::Rules`]. Until a client has rules nothing of it
-    /// passes.
+    /// A piece of a client's rules, compiled. Pieces come in order, without gaps; one at offset 0 begins anew. With
+    /// the last one the program is verified and put in force between two bursts, or refused; either is answered by
+    /// [`FromDomain::Rules`]. Until a client has rules nothing of it passes.
     Rules {
         /// Port of the link device.
         port: u8,
@@ -145,7 +144,7 @@ pub enum ToNet {
 
 /// From dom0 to torvm.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "a domain has no allocator to box with; one message at a time")]
+#[expect(clippy::large_enum_variant, reason = "one message at a time, on the stack: boxes save nothing")]
 pub enum ToTor {
     /// What torvm is to the firewallvm above it. Before this message nothing goes out.
     Uplink(Client),
@@ -166,8 +165,8 @@ pub enum ToTor {
         /// Microseconds since the Unix epoch.
         unix_us: u64,
     },
-    /// A piece of the gateway program's configuration (TOML). Pieces come in order, without gaps, from offset 0; one of
-    /// another generation begins anew. With the last one the program is started, or started again.
+    /// A piece of the gateway program's configuration (TOML). Pieces come in order, without gaps; one at offset 0
+    /// begins anew. With the last one the program is started, or started again.
     Configuration {
         /// Names this configuration; dom0 counts up.
         generation: u32,
@@ -311,7 +310,7 @@ pub enum NetToFirewall {
 
 /// From any driver domain to dom0.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "a domain has no allocator to box with; one message at a time")]
+#[expect(clippy::large_enum_variant, reason = "one message at a time, on the stack: boxes save nothing")]
 pub enum FromDomain {
     /// First message after every start.
     Hello {

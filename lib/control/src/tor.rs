@@ -27,7 +27,7 @@ pub type Text = String<240>;
 
 /// From dom0 to the gateway program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "a domain has no allocator to box with; one message at a time")]
+#[expect(clippy::large_enum_variant, reason = "one message at a time, on the stack: boxes save nothing")]
 pub enum GatewayCommand {
     /// From now on streams of this client share no circuit with its earlier ones. Answered by
     /// [`GatewayReport::NewIdentity`].
@@ -83,7 +83,7 @@ pub type PortClasses = Vec<PortClass, 8>;
 
 /// From the gateway program to dom0. Everything in it is an allegation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "a domain has no allocator to box with; one message at a time")]
+#[expect(clippy::large_enum_variant, reason = "one message at a time, on the stack: boxes save nothing")]
 pub enum GatewayReport {
     /// First message after every start.
     Started {
@@ -119,9 +119,8 @@ pub enum GatewayReport {
     },
     /// How long a stream of a client took to open. At most a few a second are told.
     FirstByte(FirstByte),
-    /// A piece of a document that is in use. The pieces of one come in order, without gaps, from offset 0; one of
-    /// another kind or generation begins anew. Whenever a consensus comes into use the certificates are sent, then
-    /// it, with the same generation.
+    /// A piece of a document that is in use. The pieces of one come in order, without gaps; one at offset 0 begins
+    /// anew. Whenever a consensus comes into use the certificates are sent, then it, with the same generation.
     Document {
         /// Which document.
         kind: DocumentKind,

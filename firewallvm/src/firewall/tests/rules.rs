@@ -236,7 +236,8 @@ fn pieces_out_of_order_are_refused_and_change_nothing() {
     w.send_piece(0, 11, (total, 5), &rest[1..]);
     refused(&mut w, 11);
     w.send_piece(0, 12, (total, 0), first);
-    w.send_piece(0, 12, (total, 0), first);
+    w.send_piece(0, 12, (total, 4), &rest[..4]);
+    w.send_piece(0, 12, (total, 4), &rest[..4]);
     refused(&mut w, 12);
     w.send_piece(0, 13, (total, 0), &[&program[..], &[0]].concat());
     refused(&mut w, 13);
@@ -261,9 +262,10 @@ fn pieces_out_of_order_are_refused_and_change_nothing() {
     w.send_piece(0, 20, (1 << 20, 9), first);
     assert_eq!((w.told_of_rules(), w.drops(DropReason::Message)), (vec![], before + 1));
     w.dropped(0, &to_server(false, 0).udp(mac(0), (5000, 1), b""));
-    // Another client's rules, or newer ones, begin anew; so do the same after a refusal.
+    // What begins anew: another client's rules, newer ones, the same once more, also after a refusal.
     w.send_piece(0, 20, (total, 0), first);
     w.send_piece(1, 20, (total, 0), first);
+    w.send_piece(0, 21, (total, 0), first);
     w.send_piece(0, 21, (total, 0), first);
     w.send_piece(0, 21, (total, 4), rest);
     assert_eq!(w.told_of_rules(), [(0, 21, None)]);
