@@ -13,7 +13,7 @@ const QEMU: &str = "qemu-system-x86_64";
 /// Promised to users, with the memory below.
 const LARGEST_IMAGE: u64 = 512 * 1024;
 const MEMORY: &str = "16M";
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 /// What QEMU's user network gives, its IPv6 prefix being chosen below.
 const V4: &str = "10.0.2.15/24 by 10.0.2.2";
 const V6: &str = "2001:db8:1:0:5054:ff:feab:cdef/64 by fe80::2";

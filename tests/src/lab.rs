@@ -97,12 +97,12 @@ impl Lab {
         for word in Dom0::devices(directory.path()) {
             command.arg("--qemu").arg(word);
         }
-        command.args(&wishes.options).args(["--timeout", "900", "--", "sh", "-c", dom0::SERVE]);
+        command.args(&wishes.options).args(["--timeout", "3600", "--", "sh", "-c", dom0::SERVE]);
         let mut process = command.stdin(Stdio::null()).spawn().expect("xtask lab starts");
         let dom0 = Dom0::accept(&listener, &mut process);
         let lab = Self { process, dom0, directory };
         let begun = Instant::now();
-        lab.dom0("true").within(Duration::from_secs(120)).expect_success();
+        lab.dom0("true").within(Duration::from_secs(300)).expect_success();
         eprintln!("lab: dom0 answers after {:.1} s", begun.elapsed().as_secs_f32());
         lab
     }
@@ -137,7 +137,7 @@ impl Lab {
     pub fn start_daemon(&self) {
         self.sh("mkdir -p /etc/bulkhead/domains /run/bulkhead /var/log/bulkhead
             setsid bulkheadd >/run/bulkheadd.log 2>&1 </dev/null &
-            for tenth in $(seq 100); do
+            for tenth in $(seq 600); do
                 [ -S /run/bulkhead/bulkheadd.sock ] && exit 0
                 sleep 0.1
             done

@@ -25,7 +25,7 @@ say step "dom0: bulkheadd"
 mkdir -p /etc/bulkhead/domains /run/bulkhead /var/log/bulkhead
 cp /host/domains/*.toml /etc/bulkhead/domains/
 bulkheadd >/run/bulkheadd.log 2>&1 </dev/null &
-for tenth in $(seq 100); do
+for tenth in $(seq 600); do
     [ -S /run/bulkhead/bulkheadd.sock ] && break
     sleep 0.1
 done
@@ -44,7 +44,7 @@ await_agent() {
     tries=0
     until bulkhead run "$1" -- true >/run/try.log 2>&1; do
         tries=$((tries + 1))
-        [ $tries -lt 120 ] || { cat /run/try.log; die "the agent in AppVM $1 does not answer"; }
+        [ $tries -lt 300 ] || { cat /run/try.log; die "the agent in AppVM $1 does not answer"; }
         sleep 1
     done
 }

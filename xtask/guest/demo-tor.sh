@@ -10,7 +10,7 @@ say step "tor: finds its way into the network"
 tries=0
 until bulkhead tor status >/run/tor-status 2>&1 && grep -q '100 % *ready' /run/tor-status; do
     tries=$((tries + 1))
-    [ $tries -lt 150 ] || { cat /run/tor-status; die "torvm does not get into the Tor network"; }
+    [ $tries -lt 300 ] || { cat /run/tor-status; die "torvm does not get into the Tor network"; }
     sleep 2
 done
 

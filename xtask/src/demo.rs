@@ -39,7 +39,7 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_enum)]
     accel: Option<Accel>,
     /// Seconds until the machine is stopped
-    #[arg(long, value_name = "SECONDS", default_value_t = 900)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 1800)]
     timeout: u64,
     /// Keeps the outer kernel's console in this file
     #[arg(long, value_name = "FILE")]

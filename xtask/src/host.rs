@@ -48,9 +48,8 @@ pub(crate) fn install(programs: &[(&str, &'static str)]) -> Result<()> {
         bail!("Debian packages are missing; install them with\n  sudo apt-get install {list}");
     }
     let task = crate::progress::Task::start(&format!("Debian packages {list}"));
-    let mut install = Command::new("apt-get");
-    install.args(["-qq", "install", "--yes", "--no-install-recommends"]).args(&missing);
-    install.env("DEBIAN_FRONTEND", "noninteractive");
+    let mut install = packages::apt_get();
+    install.args(["install", "--yes", "--no-install-recommends"]).args(&missing);
     if packages::output(&mut install).is_err() {
         // The usual reason: lists that are old or absent.
         packages::update_lists()?;

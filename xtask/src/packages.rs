@@ -5,6 +5,10 @@ use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// Longest wait for another apt that brings its lists up to date.
+const LISTS: Duration = Duration::from_secs(900);
 
 /// Runs a program to its end and returns what it wrote.
 ///
@@ -50,12 +54,29 @@ fn or_with_new_lists<T>(ask: impl Fn() -> Result<T>) -> Result<T> {
     })
 }
 
+/// apt-get, which waits for another that is at work (a fresh machine often updates itself), and asks a mirror again.
+pub(crate) fn apt_get() -> Command {
+    let mut apt = Command::new("apt-get");
+    apt.args(["-qq", "-o", "DPkg::Lock::Timeout=900", "-o", "Acquire::Retries=5"]);
+    apt.env("DEBIAN_FRONTEND", "noninteractive");
+    apt
+}
+
 /// Brings apt's lists of packages up to date.
 ///
 /// # Errors
 /// Without root, and what apt says.
 pub(crate) fn update_lists() -> Result<()> {
-    output(Command::new("apt-get").args(["-qq", "update"])).map(drop)
+    let begun = Instant::now();
+    loop {
+        match output(apt_get().arg("update")) {
+            // Unlike that of dpkg, the lock of the lists is not waited for by apt itself.
+            Err(error) if format!("{error:#}").contains("lock") && begun.elapsed() < LISTS => {
+                std::thread::sleep(Duration::from_secs(5));
+            }
+            done => return done.map(drop),
+        }
+    }
 }
 
 fn unpacked_as_listed(package: &str) -> Result<PathBuf> {
@@ -66,8 +87,8 @@ fn unpacked_as_listed(package: &str) -> Result<PathBuf> {
         let downloads = tempfile::tempdir()?;
         let wanted = format!("{package}={version}");
         // apt otherwise warns that its sandbox user cannot write into the directory.
-        let apt = ["-q", "-o", "APT::Sandbox::User=root", "download"];
-        output(Command::new("apt-get").args(apt).arg(&wanted).current_dir(downloads.path()))?;
+        let download = ["-o", "APT::Sandbox::User=root", "download"];
+        output(apt_get().args(download).arg(&wanted).current_dir(downloads.path()))?;
         let deb = fs::read_dir(downloads.path())?
             .filter_map(|entry| Some(entry.ok()?.path()))
             .find(|path| path.extension().is_some_and(|extension| extension == "deb"))

@@ -70,7 +70,11 @@ fn build(image: &Path) -> Result<()> {
         Command::new("mmdebstrap")
             .args([mode, "--quiet", "--variant=minbase", "--format=directory"])
             .arg(format!("--include={}", PACKAGES.join(",")))
-            .args(["--aptopt=Acquire::Languages \"none\"", "--dpkgopt=path-exclude=/usr/share/man/*"])
+            .args([
+                "--aptopt=Acquire::Languages \"none\"",
+                "--aptopt=Acquire::Retries \"5\"",
+                "--dpkgopt=path-exclude=/usr/share/man/*",
+            ])
             .arg(format!("--customize-hook=sh {} \"$1\"", setup.display()))
             .arg(SUITE)
             .arg(&tree),

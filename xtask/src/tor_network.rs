@@ -35,7 +35,7 @@ pub(crate) const VARIABLE: &str = "BULKHEAD_TOR_NETWORK";
 
 /// Seconds from the start of authorities and relays to their first consensus, attempt by attempt: they must have
 /// published themselves four seconds before it, when authorities vote, or are missing for minutes.
-const PUBLICATION: [u64; 3] = [13, 30, 60];
+const PUBLICATION: [u64; 4] = [13, 30, 60, 120];
 
 /// Options of the private Tor network.
 #[derive(clap::Args)]
@@ -96,13 +96,25 @@ pub(crate) struct TorNetwork {
 }
 
 impl TorNetwork {
-    /// Starts the network, and waits until its C client fetches a page and an onion page.
+    /// Starts the network, and waits until its C client fetches a page and an onion page. Another one is tried when that
+    /// does not work at first.
     ///
     /// # Errors
     /// When Debian's `tor` cannot be had, this machine lets us make no namespace, or the network does not work: with
     /// what its programs said last.
     pub(crate) fn start(options: &Options) -> Result<Self> {
         host::install(PROGRAMS)?;
+        match Self::attempt(options) {
+            // A directory that the user gave has this network's keys in it now.
+            Err(error) if options.state.is_none() => {
+                progress::note(&format!("once more: {error:#}"));
+                Self::attempt(options)
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn attempt(options: &Options) -> Result<Self> {
         let task = Task::start("private Tor network");
         let (directory, temporary) = directory(options.state.as_deref())?;
         let namespace = match &temporary {

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 const QEMU: &str = "qemu-system-x86_64";
 /// Under emulation on a busy machine a boot can take seconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 /// What QEMU's debug-exit device makes of the exit code of a panic (0xDEAD).
 const PANICKED: i32 = 0xDEAD << 1 & 0xFF | 1;
 
@@ -275,14 +275,20 @@ fn an_idle_domain_uses_no_processor() {
         .arg(image)
         .spawn()
         .expect("QEMU starts");
-    // Long past its boot, even on a busy machine.
-    std::thread::sleep(Duration::from_secs(5));
-    let before = processor_ticks(qemu.id());
-    std::thread::sleep(Duration::from_secs(5));
-    let used = processor_ticks(qemu.id()) - before;
+    let begin = Instant::now();
+    // A spinning domain uses about 500 alone on a processor; QEMU's own housekeeping about 1. On a busy machine the boot
+    // may last into the second measurement, and longer.
+    let used = loop {
+        std::thread::sleep(Duration::from_secs(5));
+        let before = processor_ticks(qemu.id());
+        std::thread::sleep(Duration::from_secs(5));
+        let used = processor_ticks(qemu.id()) - before;
+        if used < 25 || begin.elapsed() > PATIENCE {
+            break used;
+        }
+    };
     qemu.kill().expect("QEMU can be killed");
     qemu.wait().expect("QEMU can be waited for");
     println!("{used} of 500 ticks used while idle");
-    // A spinning domain uses about 500 alone on a processor; QEMU's own housekeeping about 1.
     assert!(used < 25, "{used} ticks in five seconds");
 }

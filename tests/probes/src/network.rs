@@ -26,7 +26,7 @@ fn discover_frame(mac: [u8; 6]) -> [u8; 300] {
 
 /// When the request goes out, and when the answer must be there, in microseconds.
 const ASK_US: u64 = 100_000;
-const ANSWER_US: u64 = 5_000_000;
+const ANSWER_US: u64 = 60_000_000;
 
 /// Sends one request and sleeps until the answer comes. Only its interrupt can end that sleep in time.
 pub(crate) fn discover(machine: &rt::Machine) -> ! {

@@ -57,8 +57,8 @@ fn download(directory: &Path) -> Result<()> {
     let keys = if Path::new(KEYS).exists() { format!("[signed-by={KEYS}] ") } else { String::new() };
     fs::write(&source, format!("deb-src {keys}{mirror}\n"))?;
     let apt = |args: &[&str]| {
-        let mut apt = Command::new("apt-get");
-        apt.current_dir(directory).args(["-qq", "-o", "APT::Sandbox::User=root"]);
+        let mut apt = packages::apt_get();
+        apt.current_dir(directory).args(["-o", "APT::Sandbox::User=root"]);
         let option = |name: &str, path: &Path| format!("{name}={}", path.display());
         apt.args(["-o", &option("Dir::Etc::sourcelist", &source), "-o", "Dir::Etc::sourceparts=/dev/null"]);
         apt.args(["-o", &option("Dir::State::lists", &lists), "-o", &option("Dir::Cache", directory)]);
