@@ -8,7 +8,10 @@ mod tor_leaks {
     pub(crate) mod bundle;
     pub(crate) mod clock;
     pub(crate) mod crashes;
+    pub(crate) mod cuts;
     pub(crate) mod debugger;
+    pub(crate) mod dice;
+    pub(crate) mod disk_log;
     pub(crate) mod guards;
     pub(crate) mod leaky;
     pub(crate) mod load;
@@ -19,6 +22,7 @@ mod tor_leaks {
     pub(crate) mod online;
     pub(crate) mod questions;
     pub(crate) mod strays;
+    pub(crate) mod survivors;
     pub(crate) mod world;
 }
 
@@ -36,10 +40,13 @@ const STEPS: &[Step] = &[
     ("boot and bootstrap: relays alone are spoken to, whatever an AppVM sends", online::bootstrap),
     ("pages come from an exit", online::pages),
     ("steady state under every load", online::load),
+    ("addresses and names come from an exit", names::answers),
     ("every type of question, and questions that are none", names::questions),
     ("segments that belong to nothing go nowhere", strays::segments),
     ("FIN and RST after Tor has stopped", strays::after_tor_has_stopped),
     ("the program is killed at random moments, and torvm: the same guards", crashes::program),
+    ("the program dies in the middle of its calls, and torvm: the same guards", crashes::calls),
+    ("power cuts in the middle of what is stored: the same guards", crashes::cuts),
     ("a program that cannot start", crashes::no_program),
     ("wrong clocks", clock::wrong),
 ];

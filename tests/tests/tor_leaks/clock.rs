@@ -27,7 +27,7 @@ pub(crate) fn wrong(world: &mut World) {
         std::thread::sleep(Duration::from_secs(if world.long { 60 } else { 12 }));
         let (pages, console) = (load.pages.load(Ordering::SeqCst), machine.console());
         drop(load);
-        let report = machine.end(&world.network, &clients);
+        let report = machine.end(&world.network, &clients).report;
         let why = ["clock", "Can't bootstrap"].iter().any(|words| console.contains(words));
         eprintln!("clock off by {offset} s: {pages} pages, a reason is told: {why}, {report:?}");
         assert!(pages > 0 || !console.contains("ready"), "{offset} s: said to be ready, but no page comes");

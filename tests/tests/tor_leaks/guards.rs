@@ -1,36 +1,13 @@
 //! The guards that torvm's disk remembers, read as torvm reads them.
 
+use super::disk_log::{Sectors, Written};
 use super::machine::Store;
 use serde_json::Value;
-use std::fs::File;
-use std::os::unix::fs::FileExt as _;
-use torvm::disk::{Disk, DiskFault, SECTOR};
 use torvm::store::{Found, Store as Slots};
 
 /// Bytes of a stored file's record before its path: kind, permissions, time, length of path, length of bytes.
 const HEAD: usize = 19;
 const NAME: &str = "/guards.json";
-
-/// The disk's image, read only.
-struct Image(File);
-
-impl Disk for Image {
-    fn sectors(&self) -> u64 {
-        self.0.metadata().map_or(0, |data| data.len() / SECTOR as u64)
-    }
-
-    fn read(&mut self, sector: u64, bytes: &mut [u8]) -> Result<(), DiskFault> {
-        self.0.read_exact_at(bytes, sector * SECTOR as u64).map_err(|_| DiskFault)
-    }
-
-    fn write(&mut self, _: u64, _: &[u8]) -> Result<(), DiskFault> {
-        Err(DiskFault)
-    }
-
-    fn flush(&mut self) -> Result<(), DiskFault> {
-        Err(DiskFault)
-    }
-}
 
 /// Who the guards are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,9 +21,27 @@ pub(crate) struct Guards {
 impl Guards {
     /// Those that a store has now; `None` when it has none.
     pub(crate) fn stored(store: &Store) -> Option<Self> {
-        let (found, bytes) = Slots::new(Some(Image(File::open(store.disk()).unwrap()))).load();
+        let bytes = std::fs::read(store.disk()).unwrap();
+        Self::on(Written { before: &bytes, newer: &Sectors::new() })
+    }
+
+    /// Those that a disk has; `None` when it has none.
+    pub(crate) fn on(disk: Written<'_>) -> Option<Self> {
+        let (found, bytes) = Slots::new(Some(disk)).load();
         assert!(matches!(found, Found::Newest | Found::Blank), "the store: {found:?}");
-        let text = file(&bytes, NAME)?;
+        Self::among(&bytes)
+    }
+
+    /// Those that a store has while a torvm may be writing to it; `None` when it has none, or that cannot be told.
+    pub(crate) fn so_far(store: &Store) -> Option<Self> {
+        let bytes = std::fs::read(store.disk()).unwrap();
+        let disk = Written { before: &bytes, newer: &Sectors::new() };
+        Self::among(&Slots::new(Some(disk)).load().1)
+    }
+
+    /// Those among stored files.
+    fn among(bytes: &[u8]) -> Option<Self> {
+        let text = file(bytes, NAME)?;
         let all: Value = serde_json::from_slice(text).expect("the program's own file");
         let set = &all["default"];
         let identities = |list: &Value, pointer: &str| -> Vec<String> {

@@ -3,6 +3,7 @@
 
 use super::appvm::AppVm;
 use super::bundle;
+use super::cuts::{self, Looked};
 use super::debugger::Debugger;
 use super::network::Network;
 use std::ffi::OsString;
@@ -86,15 +87,29 @@ pub(crate) struct Machine {
     process: Child,
     capture: PathBuf,
     console: PathBuf,
+    /// What its disk held when it began.
+    disk: Vec<u8>,
+    /// The log of what it wrote there.
+    writes: PathBuf,
     pub(crate) debugger: Debugger,
+}
+
+/// What a torvm has left.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// What was on its uplink.
+    pub(crate) report: Report,
+    /// How many disks it could have left.
+    pub(crate) looked: Looked,
 }
 
 impl Machine {
     /// Starts it and plugs the AppVMs in.
     pub(crate) fn start(image: &Image, store: &Store, appvms: &[&AppVm], start: &Start) -> Self {
         let number = std::fs::read_dir(store.directory.path()).unwrap().count();
-        let [capture, console, socket] =
-            ["pcap", "console", "gdb"].map(|kind| store.path(&format!("{number}.{kind}")));
+        let [capture, console, socket, writes] =
+            ["pcap", "console", "gdb", "writes"].map(|kind| store.path(&format!("{number}.{kind}")));
+        let disk = std::fs::read(store.disk()).unwrap();
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--", "qemu-system-x86_64"]);
         command.args("-M q35 -cpu max -accel tcg -m 128 -display none -nodefaults -no-reboot".split(' '));
@@ -103,7 +118,13 @@ impl Machine {
         command.args(["-append", &command_line(appvms)]);
         command.args(["-serial", &word("file:", &console)]);
         command.args(["-gdb", &(word("unix:", &socket) + ",server=on,wait=off")]);
-        command.args(["-drive", &word("if=none,id=store,format=raw,file=", &store.disk())]);
+        std::fs::write(&writes, []).unwrap();
+        command.args(["-blockdev", &word("driver=file,node-name=disk,filename=", &store.disk())]);
+        command.args(["-blockdev", &word("driver=file,node-name=writes,filename=", &writes)]);
+        command.args([
+            "-blockdev",
+            "driver=blklogwrites,node-name=store,file=disk,log=writes,log-sector-size=512",
+        ]);
         command.args(["-device", "virtio-blk-pci,drive=store,disable-legacy=on"]);
         command.args(["-device", "virtio-rng-pci"]);
         command.args(["-netdev", "user,id=uplink"]);
@@ -127,7 +148,8 @@ impl Machine {
             assert!(matches!(process.try_wait(), Ok(None)), "QEMU ended: {}", said());
             socket.exists().then_some(())
         });
-        let machine = Self { process, capture, console, debugger: Debugger::attach(&socket) };
+        let debugger = Debugger::attach(&socket);
+        let machine = Self { process, capture, console, disk, writes, debugger };
         for appvm in appvms {
             appvm.plug(appvm.name);
         }
@@ -139,6 +161,11 @@ impl Machine {
         String::from_utf8_lossy(&std::fs::read(&self.console).unwrap_or_default()).into_owned()
     }
 
+    /// Bytes in the log of what it has written to its disk.
+    pub(crate) fn written(&self) -> u64 {
+        std::fs::metadata(&self.writes).unwrap().len()
+    }
+
     /// Judges the uplink up to now.
     pub(crate) fn judge(&self, network: &Network, appvms: &[&AppVm]) -> Report {
         // What is on its way into the file: the writer has its own buffer.
@@ -147,12 +174,18 @@ impl Machine {
         judge(network, appvms, &capture)
     }
 
-    /// Cuts its power, and judges all of its uplink.
-    pub(crate) fn end(mut self, network: &Network, appvms: &[&AppVm]) -> Report {
+    /// Cuts its power.
+    pub(crate) fn cut_power(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
+    }
+
+    /// Cuts its power, and judges all of its uplink, and every disk that a power cut could have left.
+    pub(crate) fn end(mut self, network: &Network, appvms: &[&AppVm]) -> Ended {
+        self.cut_power();
+        let looked = cuts::judge(&self.disk, &self.writes);
         let capture = Capture::running(&std::fs::read(&self.capture).unwrap());
-        judge(network, appvms, &capture)
+        Ended { report: judge(network, appvms, &capture), looked }
     }
 }
 

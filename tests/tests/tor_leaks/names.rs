@@ -4,8 +4,9 @@ use super::machine::NAME_MARK;
 use super::questions::question;
 use super::world::World;
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
+use tests::lab::until;
 
 const RESOLVERS: [(Ipv4Addr, u16); 3] = [
     (Ipv4Addr::new(10, 139, 1, 1), 53),
@@ -14,8 +15,11 @@ const RESOLVERS: [(Ipv4Addr, u16); 3] = [
     (Ipv4Addr::new(9, 9, 9, 9), 53),
 ];
 const NOT_IMPLEMENTED: u8 = 4;
-/// Types that Tor can answer: A, PTR, AAAA.
-const ANSWERED: [u16; 3] = [1, 12, 28];
+const A: u16 = 1;
+const PTR: u16 = 12;
+const AAAA: u16 = 28;
+/// Types that Tor can answer.
+const ANSWERED: [u16; 3] = [A, PTR, AAAA];
 
 /// Every type from 1 to 255 and some beyond; other classes; damaged messages of every length. Types that Tor cannot
 /// answer are said to be not implemented; the damaged ones may be answered or not.
@@ -43,6 +47,66 @@ pub(crate) fn questions(world: &mut World) {
     eprintln!("{} answers; none for {missing:?}", answers.len());
     world.wait_for_page(Duration::from_secs(60));
     world.judge();
+}
+
+/// What an exit has to say to questions of the three types that Tor can answer comes back whole, and the exits have
+/// asked: addresses of both kinds, and the names of both.
+pub(crate) fn answers(world: &mut World) {
+    world.online();
+    let network = &world.network;
+    // No exit has this one in its memory.
+    let name = format!("a{}.test", std::process::id());
+    let [v4, v6] = [network.web.octets().to_vec(), network.web_v6.octets().to_vec()];
+    for (number, (kind, asked, answer)) in (1..).zip([
+        (A, name.clone(), v4),
+        (AAAA, name.clone(), v6),
+        (PTR, reverse(network.web.into()), encoded("page.test")),
+        (PTR, reverse(network.web_v6.into()), encoded("page.test")),
+    ]) {
+        let found = until(Duration::from_secs(60), "an answer from an exit", || {
+            world.appvms[0].inside(|| answer_to(&question(number, &asked, kind)))
+        });
+        // The name of the answer, its type, class and time; the length of what it says, and that.
+        let ends = [&u16::try_from(answer.len()).unwrap().to_be_bytes()[..], &answer].concat();
+        assert!(found.ends_with(&ends), "{asked}, type {kind}: {found:02x?}");
+        assert_eq!((found[3] & 15, &found[6..8]), (0, &[0, 1][..]), "{asked}, type {kind}: {found:02x?}");
+    }
+    let asked = world.network.questions();
+    for kind in ["TYPE(A)", "TYPE(AAAA)"] {
+        assert!(asked.contains(&(name.clone(), kind.to_owned())), "no exit asked for {kind} of {name}");
+    }
+    world.judge();
+}
+
+/// The answer to a question, if there is one and it says something.
+fn answer_to(question: &[u8]) -> Option<Vec<u8>> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.set_read_timeout(Some(Duration::from_secs(15))).ok()?;
+    socket.send_to(question, RESOLVERS[0]).ok()?;
+    let mut answer = vec![0; 1_500];
+    let length = socket.recv(&mut answer).ok()?;
+    answer.truncate(length);
+    (answer.get(..2) == question.get(..2) && answer.get(6..8)? != [0, 0]).then_some(answer)
+}
+
+/// The name under which the name of an address is asked for.
+fn reverse(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(v4) => {
+            let [a, b, c, d] = v4.octets();
+            format!("{d}.{c}.{b}.{a}.in-addr.arpa")
+        }
+        IpAddr::V6(v6) => {
+            let nibble = |at: u32| format!("{:x}.", v6.to_bits() >> (4 * at) & 15);
+            (0..32).map(nibble).collect::<String>() + "ip6.arpa"
+        }
+    }
+}
+
+/// A name as messages have it.
+fn encoded(name: &str) -> Vec<u8> {
+    let label = |label: &str| [&[u8::try_from(label.len()).unwrap()], label.as_bytes()].concat();
+    name.split('.').flat_map(label).chain([0]).collect()
 }
 
 /// Also OPT, and types with no meaning.

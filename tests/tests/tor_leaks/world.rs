@@ -2,7 +2,7 @@
 
 use super::appvm::AppVm;
 use super::load::{download, get};
-use super::machine::{Image, Machine, Start, Store};
+use super::machine::{Ended, Image, Machine, Start, Store};
 use super::network::Network;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -22,6 +22,8 @@ pub(crate) struct World {
     pub(crate) long: bool,
     /// Who had been at the web server before.
     earlier: usize,
+    /// Where calls arrive, once that is known.
+    arrival: Option<u64>,
 }
 
 impl World {
@@ -30,7 +32,7 @@ impl World {
         let (image, store) = (Image::find(), Store::new());
         let appvms = [0, 1].map(AppVm::new);
         let earlier = network.visits().len();
-        Self { network, image, store, appvms, machine: None, long, earlier }
+        Self { network, image, store, appvms, machine: None, long, earlier, arrival: None }
     }
 
     /// The AppVMs, as others want them.
@@ -82,11 +84,22 @@ impl World {
     }
 
     /// Cuts torvm's power; judges all of its uplink.
-    pub(crate) fn end(&mut self) -> Report {
+    pub(crate) fn end(&mut self) -> Ended {
         let machine = self.machine.take().expect("torvm runs");
-        let report = machine.end(&self.network, &self.clients());
+        let ended = machine.end(&self.network, &self.clients());
         self.judge_visits();
-        report
+        ended
+    }
+
+    /// Where the program's calls arrive in the kernel, which is the same in every run of an image.
+    pub(crate) fn arrival(&mut self) -> u64 {
+        if let Some(known) = self.arrival {
+            return known;
+        }
+        let found =
+            self.running().debugger.arrival(Duration::from_secs(120)).expect("the program makes a call");
+        eprintln!("calls arrive at {found:#x}");
+        *self.arrival.insert(found)
     }
 
     /// Makes the program fault while it is at work: an AppVM gives it some.
