@@ -71,7 +71,7 @@ impl Pair {
         if peer.inbox.try_reserve(len).is_err() {
             return Err(Errno::NOBUFS);
         }
-        peer.inbox.extend(bytes.iter().take(len));
+        peer.inbox.extend(bytes.get(..len).unwrap_or_default());
         peer.incoming = peer.incoming.wrapping_add(1);
         Ok(len)
     }
@@ -87,7 +87,13 @@ impl Pair {
             let over = own.deaf || peer.closed || peer.silent || out.is_empty();
             return if over { Ok(0) } else { Err(Errno::AGAIN) };
         }
-        out.iter_mut().zip(own.inbox.drain(..len)).for_each(|(to, byte)| *to = byte);
+        let mut rest = out;
+        for part in <[&[u8]; 2]>::from(own.inbox.as_slices()) {
+            let (here, behind) = rest.split_at_mut(part.len().min(rest.len()));
+            here.copy_from_slice(part.get(..here.len()).unwrap_or_default());
+            rest = behind;
+        }
+        own.inbox.drain(..len);
         peer.outgoing = peer.outgoing.wrapping_add(1);
         Ok(len)
     }

@@ -13,6 +13,10 @@ const QEMU: &str = "qemu-system-x86_64";
 /// Promised to users: the kernel alone, and all memory.
 const LARGEST_IMAGE: u64 = 1024 * 1024;
 const MEMORY: &str = "128M";
+/// Instructions that a call for the time may take, of which arti makes five for each cell, and two calls that move a cell.
+/// A few per cent above what was measured last; the program's part is in them.
+const CLOCK_COST: u64 = 715;
+const CELL_COST: u64 = 3_230;
 /// A hang shows after 30 s of the program's own time, which is longer on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(240);
 
@@ -224,4 +228,18 @@ fn a_program_that_makes_no_call_is_ended() {
     machine.wait_for("told to spin");
     machine.wait_for("program ended: it made no call for");
     machine.wait_for("program started (run 2)");
+}
+
+#[test]
+fn calls_cost_few_instructions() {
+    // Time of such a machine is the instructions that it has executed.
+    let counting = ["-icount", "shift=0,sleep=off", "-append", "tsc_khz=1000000"];
+    let Some(mut machine) = Machine::boot("cost", "max", &counting) else { return };
+    let line = machine.wait_for("time: ");
+    eprintln!("instructions: {line}");
+    let costs: Vec<u64> =
+        line.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok()).collect();
+    let &[.., clock, moved] = costs.as_slice() else { panic!("{line}") };
+    assert!(clock > 0 && clock <= CLOCK_COST, "the time costs {clock} instructions");
+    assert!(moved > 0 && moved <= CELL_COST, "a cell costs {moved} instructions");
 }

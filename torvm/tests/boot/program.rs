@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::time::SystemTime;
+use std::os::unix::net::UnixStream;
+use std::time::{Instant, SystemTime};
 
 fn main() {
     let told = fs::read_to_string("/etc/gateway.toml").expect("a configuration");
@@ -15,6 +16,7 @@ fn main() {
         "spend" => spend(),
         "grow" => grow(),
         "spin" => spin(),
+        "cost" => cost(),
         what => println!("no such thing: {what}"),
     }
 }
@@ -79,4 +81,24 @@ fn spin() {
     loop {
         std::hint::spin_loop();
     }
+}
+
+/// Says what calls cost in nanoseconds of the machine, which are instructions where it counts so: one for the time, and
+/// two that move a cell.
+fn cost() {
+    const CALLS: u128 = 20_000;
+    let begun = Instant::now();
+    for _ in 0..CALLS {
+        std::hint::black_box(Instant::now());
+    }
+    let clock = begun.elapsed().as_nanos() / CALLS;
+    let (mut one, mut other) = UnixStream::pair().expect("a pair");
+    let mut cell = [7; 498];
+    let begun = Instant::now();
+    for _ in 0..CALLS {
+        one.write_all(&cell).expect("written");
+        other.read_exact(&mut cell).expect("read");
+    }
+    let moved = begun.elapsed().as_nanos() / CALLS;
+    println!("time: {clock}, a cell written and read: {moved}.");
 }

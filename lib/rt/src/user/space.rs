@@ -332,8 +332,9 @@ impl<T: Top> Tables<T> {
     /// Writes to pages whose entries have all bits of `needed`.
     fn store(&mut self, mut at: u64, data: &[u8], needed: u64) -> Result<(), BadAddress> {
         let end = at.checked_add(data.len() as u64).ok_or(BadAddress)?;
-        let mut page = at & !(PAGE - 1);
-        while page < end && !data.is_empty() {
+        // Every page but the first, which is looked at before anything is written.
+        let mut page = (at & !(PAGE - 1)).saturating_add(PAGE);
+        while page < end {
             self.frame_for(page, needed)?;
             page += PAGE;
         }
