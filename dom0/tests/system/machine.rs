@@ -4,8 +4,10 @@ use dom0::protocol::{Answer, DomainStatus, Outcome, Phase, Request};
 use dom0::settings::{Settings, Times};
 use dom0::supervise::{Input, Supervisor};
 use rustix::process::{Pid, Signal, kill_process};
+use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{SyncSender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -31,6 +33,16 @@ fn fake_vmm() -> PathBuf {
 fn write(path: PathBuf, text: &str) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, text).unwrap();
+}
+
+/// Has another process write a script: what this one had open for writing would for a moment be open in each process that
+/// other tests start meanwhile, and could not be executed.
+pub(crate) fn executable(path: &Path, text: &str) {
+    let mut writer = Command::new("sh");
+    writer.args(["-c", "cat >\"$0\" && chmod 755 \"$0\""]).arg(path).stdin(Stdio::piped());
+    let mut writer = writer.spawn().unwrap();
+    writer.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    assert!(writer.wait().unwrap().success());
 }
 
 /// A sysfs with one card, alone in its group, behind an IOMMU with interrupt remapping, with vfio-pci already.

@@ -1,6 +1,6 @@
 //! The relays that a torvm may reach: verified by a helper that these tests play, kept, pushed to the firewallvm.
 
-use crate::machine::{Machine, PATIENCE};
+use crate::machine::{Machine, PATIENCE, executable};
 use crate::{down, up};
 use dom0::protocol::Users;
 use dom0::tor::relays::{Relays, Set};
@@ -27,8 +27,7 @@ esac
 fn with_helper() -> Machine {
     let machine = Machine::with_tor();
     let helper = machine.path("lib/bulkhead-relays");
-    std::fs::write(&helper, HELPER).unwrap();
-    std::fs::set_permissions(&helper, PermissionsExt::from_mode(0o755)).unwrap();
+    executable(&helper, HELPER);
     machine
 }
 

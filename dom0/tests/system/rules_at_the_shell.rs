@@ -1,5 +1,6 @@
 //! `bulkhead rules` as a user meets it.
 
+use crate::machine::executable;
 use crate::programs::{Daemon, text};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -26,8 +27,7 @@ impl Daemon {
     /// `rules edit work` with an editor that is this script; temporary files in a directory of their own.
     fn edit(&self, script: &str, answers: Stdio) -> Output {
         let editor = self.directory.path().join("editor");
-        std::fs::write(&editor, format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(&editor, PermissionsExt::from_mode(0o755)).unwrap();
+        executable(&editor, &format!("#!/bin/sh\n{script}\n"));
         std::fs::create_dir_all(self.copies()).unwrap();
         let mut command = self.command(&["rules", "edit", "work"]);
         command.env("VISUAL", "").env("EDITOR", format!("{} --wait", editor.display()));

@@ -52,17 +52,23 @@ pub(super) fn program() -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
     use std::time::Duration;
 
     #[test]
     fn program_runs_until_it_is_ended() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("hold-kvm");
-        std::fs::write(&path, program()).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        // By another process: what this one had open for writing would for a moment be open in each process that other
+        // tests start meanwhile, and could not be executed.
+        let mut writer = Command::new("sh");
+        writer.args(["-c", "cat >\"$0\" && chmod 755 \"$0\""]).arg(&path).stdin(Stdio::piped());
+        let mut writer = writer.spawn().unwrap();
+        writer.stdin.take().unwrap().write_all(&program()).unwrap();
+        assert!(writer.wait().unwrap().success());
         // Without a /dev/kvm it has nothing to hold, and waits all the same.
-        let mut child = std::process::Command::new(&path).spawn().unwrap();
+        let mut child = Command::new(&path).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(200));
         assert!(child.try_wait().unwrap().is_none());
         child.kill().unwrap();

@@ -1,7 +1,7 @@
 //! Helpers that do what the real one would not: it is tested with this module in its own package.
 
 use super::*;
-use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 const VERIFIED: &str =
     "verified\nvalid-after 10\nfresh-until 20\nvalid-until 30\nrelay 192.0.2.1:443\nend 1\n";
@@ -10,9 +10,18 @@ const VERIFIED: &str =
 fn helper(script: &str) -> (tempfile::TempDir, Helper) {
     let directory = tempfile::tempdir().unwrap();
     let program = directory.path().join("bulkhead-relays");
-    std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
-    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    executable(&program, &format!("#!/bin/sh\n{script}\n"));
     (directory, Helper { program, patience: Duration::from_secs(20) })
+}
+
+/// Has another process write it: what this one had open for writing would for a moment be open in each process that other
+/// tests start meanwhile, and could not be executed.
+fn executable(path: &Path, text: &str) {
+    let mut writer = Command::new("sh");
+    writer.args(["-c", "cat >\"$0\" && chmod 755 \"$0\""]).arg(path).stdin(Stdio::piped());
+    let mut writer = writer.spawn().unwrap();
+    writer.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    assert!(writer.wait().unwrap().success());
 }
 
 fn verify(script: &str) -> Result<Set, Failure> {
