@@ -22,6 +22,8 @@ mod address;
 mod classify;
 pub mod counters;
 pub mod domain;
+#[cfg(feature = "fake")]
+pub mod fake;
 mod firewall_to_nic;
 mod frames;
 mod manager;

@@ -18,7 +18,7 @@ use firewallvm::{Firewall, Next, state::Setup};
 use link::{Geometry, Kind, Link, MAX_PAYLOAD, Meta, host, host::CountBell};
 use netvm::{
     Netvm, Progress,
-    nic::{Nic, NicGone, Offload, Offloads, RxChecksum, TxError},
+    fake::{Card, Wire as CardWire},
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
@@ -56,50 +56,16 @@ impl Tap {
     }
 }
 
-/// netvm's card.
-struct Card(Rc<Tap>, Vec<u8>);
+/// netvm's end of the uplink's tap. Whoever sleeps watches the tap itself.
+struct Uplink(Rc<Tap>, Vec<u8>);
 
-impl Nic for Card {
-    fn mac(&self) -> [u8; 6] {
-        CARD
+impl CardWire for Uplink {
+    fn take(&mut self, sink: impl FnOnce(&[u8])) -> bool {
+        self.0.read(&mut self.1).map(sink).is_some()
     }
 
-    fn link_up(&self) -> bool {
-        true
-    }
-
-    fn offloads(&self) -> Offloads {
-        Offloads::default()
-    }
-
-    fn receive(&mut self, budget: usize, mut sink: impl FnMut(&[u8], RxChecksum)) -> usize {
-        for count in 0..budget {
-            match self.0.read(&mut self.1) {
-                Some(frame) => sink(frame, RxChecksum::Unknown),
-                None => return count,
-            }
-        }
-        budget
-    }
-
-    fn send(&mut self, frame: &[u8], offload: Offload) -> Result<(), TxError> {
-        if offload != Offload::None {
-            return Err(TxError::Refused);
-        }
+    fn put(&mut self, frame: &[u8]) {
         self.0.write(frame);
-        Ok(())
-    }
-
-    fn flush(&mut self) {}
-
-    fn service(&mut self) -> Result<(), NicGone> {
-        Ok(())
-    }
-
-    fn set_groups(&mut self, _: &[[u8; 6]]) {}
-
-    fn arm(&mut self) -> bool {
-        true
     }
 }
 
@@ -135,7 +101,7 @@ impl Wire {
 
 struct Chain {
     firewall: Firewall<CountBell>,
-    netvm: Netvm<Card, CountBell>,
+    netvm: Netvm<Card<Uplink>, CountBell>,
     firewalls_dom0: Link<CountBell>,
     netvms_dom0: Link<CountBell>,
     wires: Vec<Wire>,
@@ -176,9 +142,10 @@ impl Chain {
             wires.push(Wire { tap: Tap::open(name)?, link: attach(port, Role::Downstream)? });
         }
         let uplink = Rc::new(Tap::open(uplink)?);
-        let card = Card(Rc::clone(&uplink), vec![0; HEADER.len() + MAX_PAYLOAD]);
+        let wire = Uplink(Rc::clone(&uplink), vec![0; HEADER.len() + MAX_PAYLOAD]);
         let [low, ..] = seed;
-        let mut netvm = Netvm::new(card, u64::from(low)).map_err(|error| error.to_string())?;
+        let mut netvm =
+            Netvm::new(Card { mac: CARD, wire }, u64::from(low)).map_err(|error| error.to_string())?;
         netvm.attach_firewall(1, up);
         let (near, netvms_dom0) = pair()?;
         netvm.attach_dom0(0, near);

@@ -1,7 +1,7 @@
 //! The chain on the host: a client's link, the real firewallvm, a real link, the real netvm, and a card whose cable
 //! the test holds. Virtual time, no virtual machine.
 
-use std::{cell::RefCell, collections::VecDeque, net::Ipv4Addr, rc::Rc};
+use std::net::Ipv4Addr;
 
 use abi::link_device::Role;
 use control::{
@@ -12,7 +12,7 @@ use firewallvm::{Firewall, Next, state::Setup};
 use link::{Csum, Geometry, Gso, GsoKind, Kind, Link, MAX_PAYLOAD, Meta, host, host::CountBell};
 use netvm::{
     Netvm, Progress,
-    nic::{Nic, NicGone, Offload, Offloads, RxChecksum, TxError},
+    fake::{Cable, Card},
 };
 use pnet_packet::{
     MutablePacket, Packet,
@@ -39,59 +39,9 @@ const UPLINK: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 50);
 const ROUTER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const FAR: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 9);
 
-#[derive(Default)]
-struct Cable {
-    to_card: VecDeque<Vec<u8>>,
-    from_card: VecDeque<Vec<u8>>,
-}
-
-struct Card(Rc<RefCell<Cable>>);
-
-impl Nic for Card {
-    fn mac(&self) -> [u8; 6] {
-        CARD
-    }
-
-    fn link_up(&self) -> bool {
-        true
-    }
-
-    fn offloads(&self) -> Offloads {
-        Offloads::default()
-    }
-
-    fn receive(&mut self, budget: usize, mut sink: impl FnMut(&[u8], RxChecksum)) -> usize {
-        let frames: Vec<_> = {
-            let mut cable = self.0.borrow_mut();
-            let count = budget.min(cable.to_card.len());
-            cable.to_card.drain(..count).collect()
-        };
-        frames.iter().for_each(|frame| sink(frame, RxChecksum::Unknown));
-        frames.len()
-    }
-
-    fn send(&mut self, frame: &[u8], offload: Offload) -> Result<(), TxError> {
-        assert!(offload == Offload::None && frame.len() <= 1514, "the card has no offloads");
-        self.0.borrow_mut().from_card.push_back(frame.to_vec());
-        Ok(())
-    }
-
-    fn flush(&mut self) {}
-
-    fn service(&mut self) -> Result<(), NicGone> {
-        Ok(())
-    }
-
-    fn set_groups(&mut self, _: &[[u8; 6]]) {}
-
-    fn arm(&mut self) -> bool {
-        self.0.borrow().to_card.is_empty()
-    }
-}
-
 struct Chain {
-    cable: Rc<RefCell<Cable>>,
-    netvm: Netvm<Card, CountBell>,
+    cable: Cable,
+    netvm: Netvm<Card<Cable>, CountBell>,
     firewall: Firewall<CountBell>,
     client: Link<CountBell>,
     dom0: Link<CountBell>,
@@ -110,8 +60,8 @@ impl Chain {
         firewall.attach(0, Role::Dom0, near);
         let (near, client) = host::pair(Geometry::DEFAULT, 1).unwrap();
         firewall.attach(2, Role::Downstream, near);
-        let cable = Rc::new(RefCell::new(Cable::default()));
-        let netvm = Netvm::new(Card(Rc::clone(&cable)), 1).unwrap();
+        let cable = Cable::default();
+        let netvm = Netvm::new(Card { mac: CARD, wire: cable.clone() }, 1).unwrap();
         let mut chain = Self { cable, netvm, firewall, client, dom0, epoch: 1, now_us: 1, out: Vec::new() };
         chain.connect();
         chain.describe();
@@ -132,7 +82,7 @@ impl Chain {
 
     /// netvm is killed; another one takes its place.
     fn replace_netvm(&mut self) {
-        self.netvm = Netvm::new(Card(Rc::clone(&self.cable)), 2).unwrap();
+        self.netvm = Netvm::new(Card { mac: CARD, wire: self.cable.clone() }, 2).unwrap();
         self.connect();
     }
 
@@ -183,7 +133,7 @@ impl Chain {
     /// The segment: a router that answers ARP and DHCP.
     fn carry(&mut self) -> bool {
         let mut carried = false;
-        while let Some(frame) = { self.cable.borrow_mut().from_card.pop_front() } {
+        while let Some(frame) = self.cable.receive() {
             carried = true;
             let packet = EthernetPacket::new(&frame).unwrap();
             assert_eq!(packet.get_source().octets(), CARD, "no other station is behind the card");
@@ -193,7 +143,7 @@ impl Chain {
                 _ => None,
             };
             match answer {
-                Some(answer) => self.cable.borrow_mut().to_card.push_back(answer),
+                Some(answer) => self.cable.send(answer),
                 None if packet.get_ethertype() == EtherTypes::Ipv4 => {
                     assert_eq!(packet.get_destination().octets(), ROUTER_MAC);
                     self.out.push(packet.payload().to_vec());
@@ -213,7 +163,7 @@ impl Chain {
 
     fn network_sends(&mut self, packet: &[u8]) {
         let frame = ethernet(CARD, ROUTER_MAC, EtherTypes::Ipv4, packet);
-        self.cable.borrow_mut().to_card.push_back(frame);
+        self.cable.send(frame);
         self.settle();
     }
 
