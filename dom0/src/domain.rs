@@ -1,6 +1,6 @@
 //! A domain as its file describes it.
 //!
-//! Here: the checked description of one domain and the set of all. [`file`] reads it from TOML, [`check`]
+//! Here: the checked description of one domain and the set of all. [`mod@file`] reads it from TOML, [`check`]
 //! looks at all domains together. Not here: what is done about it (see [`crate::plan`]).
 
 pub mod check;

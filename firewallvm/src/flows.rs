@@ -1,6 +1,6 @@
 //! The connection table: look up, add, expire; bounded in every direction.
 //!
-//! A flow is one entry (64 bytes for IPv4) that both directions find through an [`index`](index::Index) keyed by a
+//! A flow is one entry (64 bytes for IPv4) that both directions find through an index keyed by a
 //! secret. Every client has a guaranteed share of the table and may borrow from a common half; no client can
 //! evict another's flow, and a full table refuses new flows instead of dropping old ones. Expiry is a wheel of
 //! one-second slots: a packet only writes its flow's deadline, the wheel finds out when it gets there.

@@ -70,7 +70,7 @@ pub struct Fragments {
 }
 
 impl Fragments {
-    /// No buffers: fragments are dropped until [`Self::open`].
+    /// No buffers: fragments are dropped until [`Self::open_client`] or [`Self::open_uplink`].
     #[must_use]
     pub const fn new() -> Self {
         Self { links: [const { Vec::new() }; LINKS], busy: 0 }

@@ -5,8 +5,8 @@
 //! counts, so that what the rule allows is what the client means. Each such address is *pinned* to the name for as
 //! long as the answer holds.
 //!
-//! Here: the questions under way ([`questions`]), the reading of answers ([`wire`], [`answer`]), what may not be
-//! pinned ([`rebinding`]), the pins ([`pins`]) of the names in a client's program ([`wanted`]). Not here: rules.
+//! Here: the questions under way (`questions`), the reading of answers ([`wire`], [`answer`]), what may not be
+//! pinned ([`rebinding`]), the pins (`pins`) of the names in a client's program (`wanted`). Not here: rules.
 //! DNS over TCP and truncated answers are not read; a name that is only answered so matches nothing. Nothing that
 //! happens to one name opens or closes another one's rules.
 

@@ -1,7 +1,7 @@
 //! The netvm domain as a host-testable library: it owns the network card, and knows neither clients nor rules.
 //!
-//! Start with [`domain`]: one step of everything. Packets take [`nic_to_firewall`] inwards and
-//! [`firewall_to_nic`] outwards. `address` gets the uplink's addresses and keeps DHCP, ARP, neighbour discovery
+//! Start with [`domain`]: one step of everything. Packets take `nic_to_firewall` inwards and
+//! `firewall_to_nic` outwards. `address` gets the uplink's addresses and keeps DHCP, ARP, neighbour discovery
 //! and router advertisements to itself; `neighbours` finds the hardware address of a next hop; `uplink` tells
 //! firewallvm and dom0 what is known.
 //!

@@ -1,7 +1,7 @@
 //! Interrupts (§7.4): three MSI-X vectors, or one MSI or INTx, and how often they may fire.
 //!
 //! The driver polls; an interrupt only ends a sleep. Causes clear and mask themselves when the interrupt is
-//! sent, [`arm`] unmasks them again before the next sleep.
+//! sent, `arm` unmasks them again before the next sleep.
 
 use crate::regs::{self, Regs, cause, ctrl_ext, eitr, ivar, rfctl};
 use hal::mmio::Mmio;

@@ -194,7 +194,7 @@ impl Function {
         self.command(COMMAND_MASTER);
     }
 
-    /// The function's MSI-X table, all vectors masked, ready for [`Msix::set`] and [`Msix::enable`].
+    /// The function's MSI-X table, all vectors masked, ready for [`Msix::set`] and `Msix::enable`.
     /// `None` when the function has none, or one that lies outside its BARs.
     #[must_use]
     pub fn msix(&self) -> Option<Msix<Registers>> {

@@ -2,9 +2,9 @@
 //!
 //! Here: what a rules file says ([`parse()`](parse::parse), [`ast`]) and what is wrong with it ([`diagnostic`]); what it
 //! means, as a program ([`compile()`](compile::compile)) and as a specification ([`reference`](mod@reference)); why a
-//! packet fares as it does ([`explain()`](explain::explain)); its canonical text ([`print`]), small changes to it
-//! ([`edit`]), what it is to nftables ([`nft`]), and rules of other firewalls ([`import`]). Not here: files, sockets, what is in force. The language itself is
-//! described in `docs/rules.md`.
+//! packet fares as it does ([`explain()`](explain::explain)); its canonical text ([`mod@print`]), small changes to it
+//! ([`edit`]), what it is to nftables ([`nft`]), and rules of other firewalls ([`import`]). Not here: files, sockets,
+//! what is in force. The language itself is described in `docs/rules.md`.
 #![forbid(unsafe_code)]
 
 pub mod ast;

@@ -1,6 +1,6 @@
 //! Text → [`File`].
 //!
-//! Here: the lines of a file. A line is a rule ([`rule`]), a set ([`set`]) or nothing. All errors of a file are
+//! Here: the lines of a file. A line is a rule (`rule`), a set (`set`) or nothing. All errors of a file are
 //! collected, up to [`MAX_ERRORS`]. Text is hostile: its size and the length of its lines are bounded, nothing recurses.
 
 mod fields;
