@@ -6,7 +6,7 @@ mod probes {
     mod loader;
     mod user;
     mod wakeups;
-    use super::{Machine, Outcome, PANICKED, PATIENCE, QEMU, boot, boot_with, image};
+    use super::{Machine, Outcome, PANICKED, PATIENCE, boot, boot_with, image, qemu};
 }
 
 use std::io::{Read, Write};
@@ -71,6 +71,13 @@ fn image(probe: &str) -> Option<&'static PathBuf> {
     built
 }
 
+/// QEMU without a machine, its console at `serial`.
+fn qemu(serial: &str) -> Command {
+    let mut qemu = Command::new(QEMU);
+    qemu.args(["-accel", "tcg", "-nodefaults", "-display", "none", "-no-reboot", "-serial", serial]);
+    qemu
+}
+
 fn arguments(machine: Machine) -> Vec<&'static str> {
     let network = ["-netdev", "user,id=n", "-device", "virtio-net-pci,netdev=n,romfile="];
     let entropy = ["-device", "virtio-rng-pci"];
@@ -94,8 +101,7 @@ fn boot_with(more: &[&str], machine: Machine, memory: &str, probe: &str) -> Opti
         Machine::MicroPci => "ecam=0xe0000000",
         Machine::Q35 => "",
     };
-    let mut qemu = Command::new(QEMU)
-        .args(["-accel", "tcg", "-nodefaults", "-display", "none", "-no-reboot", "-serial", "stdio"])
+    let mut qemu = qemu("stdio")
         .args(arguments(machine))
         .args(more)
         .args(["-m", memory, "-append", &format!("probe={probe} {options}"), "-kernel"])
@@ -201,21 +207,9 @@ fn random_bytes_come_from_the_device_and_differ() {
 #[test]
 fn without_entropy_it_stops() {
     let Some(image) = image("hello without entropy") else { return };
-    let qemu = Command::new(QEMU)
-        .args([
-            "-accel",
-            "tcg",
-            "-nodefaults",
-            "-display",
-            "none",
-            "-no-reboot",
-            "-serial",
-            "stdio",
-            "-m",
-            "4M",
-        ])
+    let qemu = qemu("stdio")
         .args(arguments(Machine::Micro))
-        .args(["-append", "probe=hello", "-kernel"])
+        .args(["-m", "4M", "-append", "probe=hello", "-kernel"])
         .arg(image)
         .output()
         .expect("QEMU starts");
@@ -257,21 +251,9 @@ fn processor_ticks(id: u32) -> u64 {
 #[test]
 fn an_idle_domain_uses_no_processor() {
     let Some(image) = image("idle") else { return };
-    let mut qemu = Command::new(QEMU)
-        .args([
-            "-accel",
-            "tcg",
-            "-nodefaults",
-            "-display",
-            "none",
-            "-no-reboot",
-            "-serial",
-            "null",
-            "-m",
-            "4M",
-        ])
+    let mut qemu = qemu("null")
         .args(arguments(Machine::Micro))
-        .args(["-append", "probe=idle entropy=insecure-test", "-kernel"])
+        .args(["-m", "4M", "-append", "probe=idle entropy=insecure-test", "-kernel"])
         .arg(image)
         .spawn()
         .expect("QEMU starts");

@@ -1,10 +1,10 @@
 //! Thousands of wake-ups, each of which must come by itself: the next frame is sent only when the last is answered.
 
-use super::{Machine, PATIENCE, QEMU, boot, image};
+use super::{Machine, PATIENCE, boot, image, qemu};
 use std::io::{ErrorKind, Read};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 /// Volleys that are sent and awaited.
@@ -66,8 +66,7 @@ fn start(image: &Path, guest: &Path, host: &Path) -> Child {
         guest.display(),
         host.display()
     );
-    Command::new(QEMU)
-        .args(["-accel", "tcg", "-nodefaults", "-display", "none", "-no-reboot", "-serial", "stdio"])
+    qemu("stdio")
         .args(["-M", "q35", "-device", "virtio-rng-pci", "-device", "isa-debug-exit,iobase=0x604,iosize=4"])
         .args(["-netdev", &cable, "-device", "virtio-net-pci,netdev=n,romfile="])
         .args(["-m", "16M", "-append", "probe=bounce", "-kernel"])
