@@ -11,9 +11,9 @@ pub mod volatile;
 use super::chain::Chain;
 use super::config_space::ConfigSpace;
 use super::counters::{Counter, Registry};
-use super::device::{Device, Kind, Session};
+use super::device::{Device, Kind};
 use super::queue::QueueFault;
-use super::worker::{Backend, Next, Poller, Ready, Stage, Worker, notifiers};
+use super::worker::{Backend, Next, Ready, Stage, Worker, notifiers};
 use disk::Disk;
 use request::{Job, MAX_RANGE_SECTORS, MAX_RANGES, Outcome, PIECE};
 use std::io;
@@ -112,8 +112,6 @@ impl Blk {
 impl Backend for Blk {
     type Command = ();
 
-    fn start(&mut self, _session: &Session) {}
-    fn stop(&mut self, _poller: &Poller) {}
     fn command(&mut self, (): (), _stage: &mut Stage) {}
 
     fn run(&mut self, stage: &mut Stage, _ready: &[Ready]) -> Result<Next, QueueFault> {

@@ -3,9 +3,9 @@
 use super::chain::Chain;
 use super::config_space::ConfigSpace;
 use super::counters::{Counter, Registry};
-use super::device::{Device, Kind, Session};
+use super::device::{Device, Kind};
 use super::queue::QueueFault;
-use super::worker::{Backend, Next, Poller, Ready, Stage, Worker, notifiers};
+use super::worker::{Backend, Next, Ready, Stage, Worker, notifiers};
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::io;
 use std::sync::Arc;
@@ -53,8 +53,6 @@ impl Rng {
 impl Backend for Rng {
     type Command = ();
 
-    fn start(&mut self, _session: &Session) {}
-    fn stop(&mut self, _poller: &Poller) {}
     fn command(&mut self, (): (), _stage: &mut Stage) {}
 
     fn run(&mut self, stage: &mut Stage, _ready: &[Ready]) -> Result<Next, QueueFault> {

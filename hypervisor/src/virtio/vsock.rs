@@ -10,7 +10,7 @@ pub mod packet;
 use super::chain::Chain;
 use super::config_space::ConfigSpace;
 use super::counters::{Counter, Registry};
-use super::device::{Device, Interrupt, Kind, Session};
+use super::device::{Device, Interrupt, Kind};
 use super::queue::{QueueFault, VirtQueue};
 use super::worker::{Backend, Next, OWN, Poller, Ready, Stage, Worker, notifiers};
 use crate::link_end::VsockConnector;
@@ -284,8 +284,6 @@ impl Vsock {
 
 impl Backend for Vsock {
     type Command = Connect;
-
-    fn start(&mut self, _session: &Session) {}
 
     fn stop(&mut self, poller: &Poller) {
         for connection in self.connections.values().filter(|c| c.polled.is_some()) {

@@ -45,9 +45,9 @@ pub trait Backend: Send + 'static {
     type Command: Send + 'static;
 
     /// A session began.
-    fn start(&mut self, session: &Session);
+    fn start(&mut self, _session: &Session) {}
     /// The session ended: everything that belongs to it is forgotten.
-    fn stop(&mut self, poller: &Poller);
+    fn stop(&mut self, _poller: &Poller) {}
     /// The control thread asks for something.
     fn command(&mut self, command: Self::Command, stage: &mut Stage);
     /// Something is ready (or [`Next::Again`] was returned): does a bounded amount of work.
