@@ -58,16 +58,8 @@ pub fn v4(frame: &mut [u8], headers: &Headers, to: &Endpoints<Ipv4Addr>, field: 
         .u32(ip.source.to_bits(), to.source.to_bits())
         .u32(ip.destination.to_bits(), to.destination.to_bits());
     let pseudo = || pseudo_v4(to.source, to.destination, ip.protocol, transport_len(headers)).fold();
-    transport(
-        rest,
-        &headers.transport,
-        [to.source_port, to.destination_port],
-        addresses,
-        match field {
-            Field::Complete => None,
-            Field::Partial => Some(pseudo()),
-        },
-    )
+    let partial = (field == Field::Partial).then(pseudo);
+    transport(rest, &headers.transport, [to.source_port, to.destination_port], addresses, partial)
 }
 
 /// Gives an IPv6 packet new addresses and ports and takes one hop off its hop limit.
@@ -85,16 +77,8 @@ pub fn v6(frame: &mut [u8], headers: &Headers, to: &Endpoints<Ipv6Addr>, field: 
         _ => ipv6::ICMPV6,
     };
     let pseudo = || pseudo_v6(to.source, to.destination, protocol, transport_len(headers)).fold();
-    transport(
-        rest,
-        &headers.transport,
-        [to.source_port, to.destination_port],
-        addresses,
-        match field {
-            Field::Complete => None,
-            Field::Partial => Some(pseudo()),
-        },
-    )
+    let partial = (field == Field::Partial).then(pseudo);
+    transport(rest, &headers.transport, [to.source_port, to.destination_port], addresses, partial)
 }
 
 /// Length of transport header and payload.
