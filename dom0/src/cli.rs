@@ -100,12 +100,8 @@ enum Command {
     Logs {
         /// The domain
         domain: Name,
-        /// Go on as more is printed
-        #[arg(short, long)]
-        follow: bool,
-        /// Show the last N lines only
-        #[arg(short = 'n', long, value_name = "N")]
-        lines: Option<usize>,
+        #[command(flatten)]
+        part: logs::Part,
     },
     /// Run a command in an AppVM and pass its exit status on (needs bulkhead-agent there)
     Run {
@@ -235,9 +231,9 @@ fn act(typed: Typed) -> anyhow::Result<ExitCode> {
         Command::Console { domain } => {
             console::console(&ask::stream(&place.runtime_dir, &Request::Console { domain })?)?
         }
-        Command::Logs { domain, follow, lines } => {
+        Command::Logs { domain, part } => {
             let open = || ask::stream(&place.runtime_dir, &Request::Logs { domain: domain.clone() });
-            logs::logs(open, follow.then_some(logs::Follow), lines)?;
+            logs::logs(open, &part)?;
         }
         Command::Run { domain, tty, command } => {
             let stream = ask::stream(&place.runtime_dir, &Request::Run { domain: domain.clone() })?;

@@ -12,6 +12,7 @@ mod said;
 
 pub(super) use list::local_time;
 
+use super::logs::JournalPart;
 use super::{Place, ask};
 use crate::enclosed;
 use crate::name::Name;
@@ -88,15 +89,8 @@ pub(super) enum Rules {
     Log {
         /// The domain
         domain: Name,
-        /// Go on as more is decided
-        #[arg(short, long)]
-        follow: bool,
-        /// Show the last N decisions only
-        #[arg(short = 'n', long, value_name = "N")]
-        lines: Option<usize>,
-        /// Print JSON lines
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        wanted: JournalPart,
     },
     /// Show how often each rule decided since the rules were put in force
     Counters {
@@ -162,9 +156,7 @@ pub(super) fn act(place: &Place, command: Rules) -> anyhow::Result<ExitCode> {
         Rules::Edit { domain } => return edit::edit(place, &domain),
         Rules::Check { what } => return check::check(place, &what),
         Rules::Test { domain, packet } => return check::test(place, &domain, &packet),
-        Rules::Log { domain, follow, lines, json } => {
-            log::log(place, &domain, follow.then_some(super::logs::Follow), lines, super::show::form(json))?;
-        }
+        Rules::Log { domain, wanted } => log::log(place, &domain, &wanted)?,
         Rules::Counters { domain, json } => log::counters(place, &domain, super::show::form(json))?,
         Rules::Import { domain, qubes, nft, dry_run, partial } => {
             let source = match (qubes, nft) {

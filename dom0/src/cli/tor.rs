@@ -4,9 +4,8 @@
 
 mod show;
 
-use super::logs::{self, Follow};
+use super::logs::{self, JournalPart};
 use super::{Place, ask};
-use crate::console::printable;
 use crate::domain::edit::TorChange;
 use crate::domain::tor::Isolation;
 use crate::enclosed;
@@ -62,17 +61,7 @@ enum Verb {
         verb: Option<IsolationVerb>,
     },
     /// Show what the gateway program reported
-    Log {
-        /// Go on as more is reported
-        #[arg(short, long)]
-        follow: bool,
-        /// Show the last N lines only
-        #[arg(short = 'n', long, value_name = "N")]
-        lines: Option<usize>,
-        /// Print JSON lines
-        #[arg(long)]
-        json: bool,
-    },
+    Log(JournalPart),
 }
 
 #[derive(Debug, Subcommand)]
@@ -161,8 +150,9 @@ pub(super) fn act(place: &Place, command: Tor) -> anyhow::Result<()> {
         }
         Verb::Bridges { verb } => bridges(place, torvm, verb),
         Verb::Isolation { verb } => isolation(place, torvm, verb),
-        Verb::Log { follow, lines, json } => {
-            log(place, torvm.as_ref(), follow.then_some(Follow), lines, form(json))
+        Verb::Log(wanted) => {
+            let open = || ask::stream(&place.runtime_dir, &Request::TorLog { torvm: torvm.clone() });
+            logs::journal(open, &wanted, show::line)
         }
     }
 }
@@ -221,30 +211,6 @@ impl IsolationArguments {
             port_classes,
         }
     }
-}
-
-fn log(
-    place: &Place,
-    torvm: Option<&Name>,
-    follow: Option<Follow>,
-    lines: Option<usize>,
-    form: super::show::Form,
-) -> anyhow::Result<()> {
-    let open = || ask::stream(&place.runtime_dir, &Request::TorLog { torvm: torvm.cloned() });
-    let mut rest = Vec::new();
-    logs::read(open, follow, lines, |bytes| {
-        rest.extend_from_slice(bytes);
-        let end = rest.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-        let mut out = anstream::stdout().lock();
-        for line in rest.drain(..end).collect::<Vec<_>>().split(|b| *b == b'\n').filter(|l| !l.is_empty()) {
-            let text = String::from_utf8_lossy(line);
-            match (form, serde_json::from_str::<view::Line>(&text)) {
-                (super::show::Form::Table, Ok(line)) => show::line(&mut out, &line)?,
-                _ => writeln!(out, "{}", printable(&text))?,
-            }
-        }
-        out.flush()
-    })
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::{Place, list};
 use crate::cli::ask;
-use crate::cli::logs::{self, Follow};
+use crate::cli::logs::{self, JournalPart};
 use crate::cli::show::{self, Form};
 use crate::console::printable;
 use crate::enclosed;
@@ -12,32 +12,12 @@ use crate::protocol::{Request, RuleHits};
 use crate::rules::decisions::Line;
 use comfy_table::Cell;
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::net::IpAddr;
 
 /// Prints logged decisions.
-pub(super) fn log(
-    place: &Place,
-    domain: &Name,
-    follow: Option<Follow>,
-    lines: Option<usize>,
-    form: Form,
-) -> anyhow::Result<()> {
+pub(super) fn log(place: &Place, domain: &Name, wanted: &JournalPart) -> anyhow::Result<()> {
     let open = || ask::stream(&place.runtime_dir, &Request::RulesLog { domain: domain.clone() });
-    let mut rest = Vec::new();
-    logs::read(open, follow, lines, |bytes| {
-        rest.extend_from_slice(bytes);
-        let end = rest.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-        let mut out = std::io::stdout().lock();
-        for line in rest.drain(..end).collect::<Vec<_>>().split(|b| *b == b'\n').filter(|l| !l.is_empty()) {
-            let text = String::from_utf8_lossy(line);
-            match (form, serde_json::from_str::<Line>(&text)) {
-                (Form::Table, Ok(line)) => writeln!(out, "{}", printable(&sentence(&line)))?,
-                _ => writeln!(out, "{}", printable(&text))?,
-            }
-        }
-        out.flush()
-    })
+    logs::journal(open, wanted, |out, line: &Line| writeln!(out, "{}", printable(&sentence(line))))
 }
 
 /// A decision in words.

@@ -202,7 +202,7 @@ pub(super) fn isolation(isolated: &Isolated, form: Form) -> anyhow::Result<()> {
 }
 
 /// Prints a line of the log.
-pub(super) fn line(out: &mut impl Write, line: &Line) -> io::Result<()> {
+pub(super) fn line(out: &mut dyn Write, line: &Line) -> io::Result<()> {
     let colour = match line.level.as_str() {
         "error" => BAD,
         "warning" => DOUBT,
