@@ -171,38 +171,32 @@ fn networks(
     Some(vec![is(address(family, end), right)])
 }
 
-/// In one of these sets.
-fn in_sets(names: impl Iterator<Item = (Family, String)>, end: End) -> Any {
+fn names(policy: &Policy, rule: &Rule, end: End) -> Any {
+    in_sets(rule, end, |target, family| match target {
+        Target::Name(name) => name_set(policy, *name, family),
+        _ => None,
+    })
+}
+
+fn domains(policy: &Policy, rule: &Rule, end: End) -> Any {
+    in_sets(rule, end, |target, family| match target {
+        Target::Domain(domain) => domain_set(policy, *domain, family),
+        _ => None,
+    })
+}
+
+/// In one of the sets that `set` names for the rule's targets.
+fn in_sets(rule: &Rule, end: End, set: impl Fn(&Target, Family) -> Option<String>) -> Any {
     let mut seen = Vec::new();
-    for (family, name) in names {
+    for (target, family) in rule.targets.iter().flat_map(|target| Family::BOTH.map(|family| (target, family)))
+    {
+        let Some(name) = set(target, family) else { continue };
         let one = vec![is(address(family, end), word(format!("@{name}")))];
         if !seen.contains(&one) {
             seen.push(one);
         }
     }
     seen
-}
-
-fn names(policy: &Policy, rule: &Rule, end: End) -> Any {
-    let numbers = rule.targets.iter().filter_map(|target| match target {
-        Target::Name(name) => Some(*name),
-        _ => None,
-    });
-    let sets = numbers
-        .flat_map(|name| Family::BOTH.map(|family| Some((family, name_set(policy, name, family)?))))
-        .flatten();
-    in_sets(sets, end)
-}
-
-fn domains(policy: &Policy, rule: &Rule, end: End) -> Any {
-    let numbers = rule.targets.iter().filter_map(|target| match target {
-        Target::Domain(domain) => Some(*domain),
-        _ => None,
-    });
-    let sets = numbers
-        .flat_map(|domain| Family::BOTH.map(|family| Some((family, domain_set(policy, domain, family)?))))
-        .flatten();
-    in_sets(sets, end)
 }
 
 fn name_servers(family: Family) -> All {
