@@ -63,17 +63,19 @@ fn size(path: &Path) -> Result<u64> {
     Ok(fs::metadata(path).with_context(|| format!("no {}", path.display()))?.len())
 }
 
+/// The program that a variable names, if it names one.
+fn given(variable: &str) -> Option<Result<PathBuf>> {
+    let path = PathBuf::from(std::env::var_os(variable)?);
+    Some(path.canonicalize().with_context(|| format!("{variable}: no file {}", path.display())))
+}
+
 /// The gateway program that torvm's layer runs: built in its own workspace, or what `BULKHEAD_GATEWAY` names.
 ///
 /// # Errors
 /// When it does not compile, or the named file does not exist.
 pub(crate) fn gateway() -> Result<PathBuf> {
-    if let Some(given) = std::env::var_os(GATEWAY_VARIABLE).map(PathBuf::from) {
-        return given
-            .canonicalize()
-            .with_context(|| format!("{GATEWAY_VARIABLE}: no file {}", given.display()));
-    }
-    beside_arti("gateway", "gateway program with arti (some minutes the first time)")
+    given(GATEWAY_VARIABLE)
+        .unwrap_or_else(|| beside_arti("gateway", "gateway program with arti (some minutes the first time)"))
 }
 
 /// dom0's program that verifies the consensus of a Tor network, or what `BULKHEAD_RELAYS` names.
@@ -81,12 +83,7 @@ pub(crate) fn gateway() -> Result<PathBuf> {
 /// # Errors
 /// As [`gateway`].
 pub(crate) fn relays() -> Result<PathBuf> {
-    if let Some(given) = std::env::var_os(RELAYS_VARIABLE).map(PathBuf::from) {
-        return given
-            .canonicalize()
-            .with_context(|| format!("{RELAYS_VARIABLE}: no file {}", given.display()));
-    }
-    beside_arti("bulkhead-relays", "bulkhead-relays")
+    given(RELAYS_VARIABLE).unwrap_or_else(|| beside_arti("bulkhead-relays", "bulkhead-relays"))
 }
 
 /// Builds a program of the workspace that has arti's crates, without dependence on a C library.
