@@ -13,9 +13,8 @@ mod chain {
 
 use chain::system::Chain;
 use chain::{cable, isolation, load, online, restarts, rules};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Instant;
 use tests::lab::Stage;
+use tests::promises::Promises;
 
 /// What is promised, and what fails when it is not kept.
 type Step = (&'static str, fn(&Chain));
@@ -44,14 +43,9 @@ const STEPS: &[Step] = &[
 fn chain_keeps_its_promises() {
     let Some(stage) = Stage::find() else { return };
     let chain = Chain::up(&stage);
-    let mut failed = Vec::new();
+    let mut promises = Promises::default();
     for (name, step) in STEPS {
-        let begun = Instant::now();
-        let kept = catch_unwind(AssertUnwindSafe(|| step(&chain))).is_ok();
-        eprintln!("{} {name} ({:.1} s)", if kept { "ok  " } else { "FAIL" }, begun.elapsed().as_secs_f32());
-        if !kept {
-            failed.push(name);
-        }
+        promises.check(name, || step(&chain));
     }
-    assert!(failed.is_empty(), "not kept: {failed:?}");
+    promises.all_kept();
 }

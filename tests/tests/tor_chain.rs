@@ -5,12 +5,12 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tests::lab::{Lab, NIC, NIC_MAC, Pending, Stage, Wishes, until};
 use tests::leaks::capture::Capture;
 use tests::leaks::{BringUp, Cable, Report, SMOLTCP_SYN};
+use tests::promises::Promises;
 
 /// Longest that an AppVM may take to boot, emulated twice.
 const BOOT: Duration = Duration::from_secs(240);
@@ -259,22 +259,12 @@ fn the_chain_leaks_nothing() {
     };
     let Some(stage) = Stage::find() else { return };
     let chain = Chain::up(&stage, &directory);
-    let mut failed = Vec::new();
+    let mut promises = Promises::default();
     for (name, step) in STEPS {
-        let begun = Instant::now();
-        let kept = catch_unwind(AssertUnwindSafe(|| step(&chain))).is_ok();
-        eprintln!("{} {name} ({:.1} s)", if kept { "ok  " } else { "FAIL" }, begun.elapsed().as_secs_f32());
-        if !kept {
-            eprintln!(
-                "{}",
-                chain
-                    .lab
-                    .dom0("bulkhead status; bulkhead tor status; bulkhead tor log | tail -n 20")
-                    .wait()
-                    .out
-            );
-            failed.push(name);
+        if !promises.check(name, || step(&chain)) {
+            let look = "bulkhead status; bulkhead tor status; bulkhead tor log | tail -n 20";
+            eprintln!("{}", chain.lab.dom0(look).wait().out);
         }
     }
-    assert!(failed.is_empty(), "not kept: {failed:?}");
+    promises.all_kept();
 }
