@@ -17,6 +17,8 @@ const MEMORY: &str = "128M";
 /// A few per cent above what was measured last; the program's part is in them.
 const CLOCK_COST: u64 = 715;
 const CELL_COST: u64 = 3_230;
+/// Restarts in one machine.
+const LIVES: usize = 30;
 /// A hang shows after 30 s of the program's own time, which is longer on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(240);
 
@@ -214,6 +216,21 @@ fn whatever_the_program_does_it_is_started_again() {
         let bad = machine.log.iter().find(|line| line.contains("PANIC") || line.contains("NOT STOPPED"));
         assert_eq!(bad, None);
     }
+}
+
+#[test]
+fn every_life_has_as_much_memory_as_the_first() {
+    // Whenever everybody waits, time jumps to when somebody has waited enough: pauses of a minute take none.
+    let Some(mut machine) = Machine::boot("spend", "max", &["-icount", "shift=auto,sleep=off"]) else {
+        return;
+    };
+    let first = machine.wait_for("spent ");
+    let begun = Instant::now();
+    for run in 2..=LIVES {
+        machine.wait_for(&format!("program started (run {run})"));
+        assert_eq!(machine.wait_for("spent "), first, "life {run}");
+    }
+    eprintln!("{LIVES} lives in {:.1} s: {first}", begun.elapsed().as_secs_f32());
 }
 
 #[test]

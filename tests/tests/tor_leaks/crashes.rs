@@ -6,25 +6,20 @@ use super::guards::Guards;
 use super::load::Load;
 use super::machine::{Machine, Start, Store};
 use super::survivors::Survivors;
-use super::world::World;
+use super::world::{PATIENCE, World};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tests::lab::until;
 
 /// Kills of the program between two power cuts: the layer waits longer before each restart.
 const KILLS: usize = 4;
-/// Longest that a program may take to be found at work, emulated on a busy machine: it may be waiting for its restart.
-const AT_WORK: Duration = Duration::from_secs(120);
-
-/// Longest until a program at work has written down which guards it has used: it does so every minute.
-const CONFIRMED: Duration = Duration::from_secs(240);
 
 /// The program faults at random moments while an AppVM sends everything: while it starts, while it finds its way, while
 /// it carries streams; and then torvm is gone without a word. Nothing else leaves meanwhile, pages come again, and the
 /// guards are the same ones.
 pub(crate) fn program(world: &mut World) {
     world.online();
-    until(CONFIRMED, "guards that were used are stored", || {
+    until(PATIENCE, "guards that were used are stored", || {
         Guards::so_far(&world.store).filter(|guards| !guards.confirmed.is_empty())
     });
     world.end();
@@ -37,7 +32,7 @@ pub(crate) fn program(world: &mut World) {
         let load = Load::start(&world.appvms[0], &world.network);
         for _ in 0..KILLS {
             std::thread::sleep(Duration::from_millis(dice.throw(3_000)));
-            killed += usize::from(world.running().debugger.fault(AT_WORK));
+            killed += usize::from(world.running().debugger.fault(PATIENCE));
         }
         forbidden += load.forbidden.load(Ordering::SeqCst);
         drop(load);
@@ -79,7 +74,7 @@ pub(crate) fn calls(world: &mut World) {
             std::thread::sleep(Duration::from_millis(dice.throw(2_000)));
             let number = hold(world, wanted).map(|held| (held.call, held.die_at_return()).0);
             let number = number.unwrap_or_else(|| panic!("no call: {kind}"));
-            until(AT_WORK, "the program is dead", || (deaths(world) == kill).then_some(()));
+            until(PATIENCE, "the program is dead", || (deaths(world) == kill).then_some(()));
             eprintln!("death {} of {}: {kind} (call {number})", round * KILLS + kill, rounds * KILLS);
         }
         // The last death of all, among files as often as not.
@@ -102,7 +97,7 @@ fn deaths(world: &World) -> usize {
 fn hold<'w>(world: &'w mut World, wanted: &[i64]) -> Option<Held<'w>> {
     let arrival = world.arrival();
     let wanted = |call| wanted.is_empty() || wanted.iter().any(|number| u64::try_from(*number) == Ok(call));
-    world.running().debugger.hold(arrival, wanted, AT_WORK)
+    world.running().debugger.hold(arrival, wanted, PATIENCE)
 }
 
 /// torvm dies in a call; how, in words.
@@ -115,9 +110,8 @@ fn last_words(world: &mut World, wanted: &[i64], dice: &mut Dice, round: usize) 
     let walked = held.walk(steps);
     if round.is_multiple_of(2) {
         held.die_with_kernel();
-        std::thread::sleep(Duration::from_secs(1));
-        let console = world.running().console();
-        assert!(console.contains("PANIC"), "the kernel has noticed: {console}");
+        let noticed = || world.running().console().contains("PANIC").then_some(());
+        until(PATIENCE, "the kernel notices", noticed);
         format!("the kernel faulted {walked} instructions into call {call}")
     } else {
         held.stay();
@@ -141,7 +135,7 @@ pub(crate) fn cuts(world: &mut World) {
         }
         let load = Load::start(&world.appvms[0], &world.network);
         if round % 2 == 1 {
-            assert!(world.running().debugger.fault(AT_WORK), "the program was found at work");
+            assert!(world.running().debugger.fault(PATIENCE), "the program was found at work");
         }
         let writes = 1 + dice.throw(8);
         let seen = (0..writes).take_while(|_| writes_again(world.running())).count();
@@ -158,7 +152,7 @@ pub(crate) fn cuts(world: &mut World) {
 /// Waits until the disk is written.
 fn writes_again(machine: &Machine) -> bool {
     let (begun, before) = (Instant::now(), machine.written());
-    while begun.elapsed() < AT_WORK {
+    while begun.elapsed() < PATIENCE {
         if machine.written() != before {
             return true;
         }
@@ -179,6 +173,12 @@ pub(crate) fn no_program(world: &mut World) {
         let clients = world.clients();
         let machine = Machine::start(&image, &store, &clients, &Start::default());
         let load = Load::start(&world.appvms[0], &world.network);
+        let sent = || load.forbidden.load(Ordering::SeqCst);
+        until(PATIENCE, "the program is refused, or ends", || {
+            let console = machine.console();
+            let over = console.contains("program refused") || console.contains("program ended");
+            (over && sent() > 0).then_some(())
+        });
         std::thread::sleep(Duration::from_secs(6));
         let (sent, pages) = (load.forbidden.load(Ordering::SeqCst), load.pages.load(Ordering::SeqCst));
         drop(load);

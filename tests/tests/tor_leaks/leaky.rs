@@ -4,7 +4,7 @@
 use super::load::Load;
 use super::machine::{ADDRESS, CARD, MARK, NAME_MARK, ROUTER, STATIONS, cable};
 use super::namespace::Namespace;
-use super::world::World;
+use super::world::{PATIENCE, World};
 use dom0::tap;
 use rustix::fd::OwnedFd;
 use std::process::Command;
@@ -14,6 +14,7 @@ use tests::leaks::capture::{Capture, Record, write};
 
 /// `struct virtio_net_hdr`, which precedes frames on a tap as dom0 opens it.
 const VNET_HEADER: usize = 10;
+const SOME_TIME: Duration = Duration::from_secs(6);
 const SETTINGS: &[&str] = &["ipv4/ip_forward", "ipv6/conf/all/forwarding"];
 
 /// A kind of leak, and how it is known.
@@ -61,7 +62,7 @@ pub(crate) fn forwarding_is_caught(world: &mut World) {
     configure(&router, appvm.gateway);
     appvm.plug(appvm.name);
     let load = Load::start(appvm, &world.network);
-    let frames = listen(&uplink, Duration::from_secs(6));
+    let frames = listen(&uplink);
     drop(load);
     let record = |bytes: Vec<u8>| Record { at_us: 0, length: bytes.len(), bytes };
     let capture = Capture::finished(&write(&frames.into_iter().map(record).collect::<Vec<_>>()));
@@ -100,13 +101,18 @@ route add fd09:24ef:4179::/48 dev in0
     router.tell("nft", &["-f", "-"], nat);
 }
 
-/// What comes out within this time.
-fn listen(uplink: &OwnedFd, time: Duration) -> Vec<Vec<u8>> {
+/// What comes out within some seconds, or until there is something of every kind.
+fn listen(uplink: &OwnedFd) -> Vec<Vec<u8>> {
     let (mut frames, mut buffer) = (Vec::new(), vec![0; 70_000]);
+    let mut missing: Vec<&Kind> = KINDS.iter().collect();
     let begun = Instant::now();
-    while begun.elapsed() < time {
+    while begun.elapsed() < if missing.is_empty() { SOME_TIME } else { PATIENCE } {
         match rustix::io::read(uplink, &mut buffer) {
-            Ok(length) => frames.push(buffer[VNET_HEADER.min(length)..length].to_vec()),
+            Ok(length) => {
+                let frame = Frame(buffer[VNET_HEADER.min(length)..length].to_vec());
+                missing.retain(|(_, is)| !is(&frame));
+                frames.push(frame.0);
+            }
             Err(rustix::io::Errno::AGAIN) => std::thread::sleep(Duration::from_millis(5)),
             Err(e) => panic!("a tap: {e}"),
         }

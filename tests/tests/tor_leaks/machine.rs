@@ -143,7 +143,7 @@ impl Machine {
             command.args(["-rtc", &format!("base={clock}")]);
         }
         let mut process = command.stdin(Stdio::null()).spawn().expect("QEMU starts");
-        until(Duration::from_secs(20), "QEMU listens", || {
+        until(Duration::from_secs(120), "QEMU listens", || {
             let said = || std::fs::read_to_string(&console).unwrap_or_default();
             assert!(matches!(process.try_wait(), Ok(None)), "QEMU ended: {}", said());
             socket.exists().then_some(())

@@ -2,7 +2,7 @@
 
 use super::load::{Load, datagrams, get};
 use super::questions::question;
-use super::world::World;
+use super::world::{PATIENCE, World};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,7 +15,7 @@ const RESOLVER: (Ipv4Addr, u16) = (Ipv4Addr::new(10, 139, 1, 1), 53);
 pub(crate) fn bootstrap(world: &mut World) {
     world.start();
     let load = Load::start(&world.appvms[0], &world.network);
-    world.wait_for_page(Duration::from_secs(180));
+    world.wait_for_page(PATIENCE);
     assert!(load.forbidden.load(Ordering::SeqCst) > 0, "the load has sent what may not leave");
     drop(load);
     let report = world.judge();
@@ -34,7 +34,7 @@ pub(crate) fn pages(world: &mut World) {
     }
     assert!(world.network.visits().len() > before, "the web server was visited");
     let (onion, page) = world.network.onion.clone();
-    let found = until(Duration::from_secs(60), "the onion page", || {
+    let found = until(PATIENCE, "the onion page", || {
         world.appvms[0].inside(|| {
             let address = ask(&onion)?;
             assert_eq!((address.octets()[0], address.octets()[1] & 0xc0), (10, 192), "{address}");
@@ -63,10 +63,12 @@ pub(crate) fn load(world: &mut World) {
     let before = world.judge();
     let loads = [0, 1].map(|number| Load::start(&world.appvms[number], &world.network));
     std::thread::sleep(Duration::from_secs(if world.long { 120 } else { 15 }));
-    let pages: usize = loads.iter().map(|load| load.pages.load(Ordering::SeqCst)).sum();
+    let pages = || -> usize { loads.iter().map(|load| load.pages.load(Ordering::SeqCst)).sum() };
+    until(PATIENCE, "a page under load", || (pages() > 0).then_some(()));
+    let pages = pages();
     let forbidden: usize = loads.iter().map(|load| load.forbidden.load(Ordering::SeqCst)).sum();
     drop(loads);
-    assert!(pages > 0 && forbidden > 100, "{pages} pages, {forbidden} packets that may not leave");
+    assert!(forbidden > 100, "{pages} pages, {forbidden} packets that may not leave");
     // What is refused is said to be, as a rule: the AppVM's stack heard "prohibited".
     let gateway = world.appvms[0].gateway;
     assert!(world.appvms[0].inside(|| datagrams(world.network.web, gateway)) > 0);

@@ -1,7 +1,7 @@
 //! Segments without a connection: what a gateway that forwards lets out when Tor has gone (tor-talk, March 2014).
 
 use super::machine::MARK;
-use super::world::World;
+use super::world::{PATIENCE, World};
 use pnet_packet::ip::IpNextHeaderProtocols;
 use pnet_packet::{ipv4, tcp};
 use rustix::net::sockopt::set_socket_linger;
@@ -34,7 +34,7 @@ pub(crate) fn segments(world: &mut World) {
         std::thread::sleep(Duration::from_millis(5));
     }
     appvm.send(&segment(([2, 0, 0, 0, 0, 9], appvm.address), targets[0], 2));
-    world.wait_for_page(Duration::from_secs(60));
+    world.wait_for_page(PATIENCE);
     world.judge();
 }
 
@@ -70,9 +70,8 @@ pub(crate) fn after_tor_has_stopped(world: &mut World) {
         let open: Vec<TcpStream> = world.appvms[0].inside(|| {
             let mut open = Vec::new();
             for _ in 0..6 {
-                if let Ok(mut stream) = TcpStream::connect_timeout(&(web, 80).into(), Duration::from_secs(10))
-                {
-                    let _ = stream.set_read_timeout(Some(Duration::from_secs(10)));
+                if let Ok(mut stream) = TcpStream::connect_timeout(&(web, 80).into(), PATIENCE) {
+                    let _ = stream.set_read_timeout(Some(PATIENCE));
                     let _ = stream.write_all(b"GET /long HTTP/1.0\r\n\r\n");
                     // At least a byte has come through Tor.
                     if stream.read(&mut [0; 64]).is_ok_and(|length| length > 0) {
@@ -96,7 +95,7 @@ pub(crate) fn after_tor_has_stopped(world: &mut World) {
         // Long enough for the AppVM to send its last segments again.
         std::thread::sleep(Duration::from_secs(3));
         world.judge();
-        world.wait_for_page(Duration::from_secs(120));
+        world.wait_for_page(PATIENCE);
     }
     world.judge();
 }
