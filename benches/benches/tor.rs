@@ -27,9 +27,9 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
-        ["inside", xtask] => inside(&PathBuf::from(xtask)),
+        ["inside", xtask, what @ ..] => inside(&PathBuf::from(xtask), what),
         ["client", host, request, count] => client::run(host, request, count),
-        _ if words.contains(&"--bench") => outside(),
+        [what @ .., "--bench"] => outside(what),
         // `cargo test` builds benches and starts them.
         _ => Ok(()),
     };
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
 }
 
 /// Builds what is measured, and starts the private network with this program in it.
-fn outside() -> Outcome<()> {
+fn outside(what: &[&str]) -> Outcome<()> {
     let found = |program: &str| Command::new(program).arg("--version").output().is_ok();
     if !found("tor") {
         eprintln!("SKIPPED: tor: Debian's package tor is not installed");
@@ -54,19 +54,21 @@ fn outside() -> Outcome<()> {
     let xtask = place::target().join("debug/xtask");
     place::succeed(Command::new(&xtask).arg("torvm").stdout(std::process::Stdio::null()))?;
     let mut network = Command::new(&xtask);
-    network.args(["tor-network", "--"]).arg(std::env::current_exe()?).arg("inside").arg(&xtask);
+    network.args(["tor-network", "--"]).arg(std::env::current_exe()?).arg("inside").arg(&xtask).args(what);
     place::succeed(&mut network)
 }
 
-/// Measures, beside the network.
-fn inside(xtask: &std::path::Path) -> Outcome<()> {
+/// Measures, beside the network: everything, or `instructions` alone.
+fn inside(xtask: &std::path::Path, what: &[&str]) -> Outcome<()> {
     let place = place::Place::find(xtask)?;
-    let measured = linux::measure(&place)?;
-    table::print(&measured);
-    println!("torvm, seconds: {}", place::no_kvm());
-    match instructions::measure(&place) {
+    if what != ["instructions"] {
+        let measured = linux::measure(&place)?;
+        table::print(&measured);
+        println!("torvm, seconds: {}", place::no_kvm());
+    }
+    match instructions::measure(&place, xtask) {
         Ok(counted) => table::print_instructions(&counted),
-        Err(why) => println!("torvm, instructions: not counted: {why}"),
+        Err(why) => println!("instructions: not counted: {why}"),
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
-//! Two initramfs. The lab machine's: busybox, kernel modules, and the C library of this machine, so that
-//! programs built here run there. The AppVM's: busybox and what it takes to reach the root file system.
+//! Three initramfs. The lab machine's: busybox, kernel modules, and the C library of this machine, so that
+//! programs built here run there. The AppVM's: busybox and what it takes to reach the root file system. And one that
+//! runs torvm's program on Linux, for comparison.
 
 mod hold_kvm;
 
@@ -14,6 +15,7 @@ use std::process::Command;
 const LAB_INIT: &str = include_str!("../guest/lab-init");
 const LAB_TERMINAL: &str = include_str!("../guest/lab-terminal");
 const APPVM_INIT: &str = include_str!("../guest/appvm-init");
+const GATEWAY_INIT: &str = include_str!("../guest/gateway-init");
 
 /// Loaded before the job starts, in this order.
 const LAB_BOOT: &[&str] =
@@ -59,6 +61,9 @@ const APPVM_BOOT: &[&str] = &[
 
 /// Within reach of `modprobe` in an AppVM's initramfs.
 const APPVM_MORE: &[&str] = &["overlay"];
+
+/// Loaded before torvm's program starts on Linux.
+const GATEWAY_BOOT: &[&str] = &["virtio_pci", "virtio_net", "virtio_rng"];
 
 /// Builds the lab's initramfs, or finds it in the cache.
 ///
@@ -106,6 +111,19 @@ pub(crate) fn appvm(kernel: &Kernel) -> Result<PathBuf> {
         fs::write(path, archive.finish())?;
         Ok(())
     })
+}
+
+/// Writes the initramfs that runs torvm's program on Linux.
+///
+/// # Errors
+/// When a package or module cannot be had, or the program cannot be read.
+pub(crate) fn gateway(kernel: &Kernel, program: &Path, configuration: &str, to: &Path) -> Result<()> {
+    let mut archive = base(&busybox()?, GATEWAY_INIT)?;
+    add_modules(&mut archive, kernel, GATEWAY_BOOT, &[])?;
+    archive
+        .file("gateway", &fs::read(program).with_context(|| format!("cannot read {}", program.display()))?);
+    archive.file("etc/gateway.toml", configuration.as_bytes());
+    fs::write(to, archive.finish()).with_context(|| format!("cannot write {}", to.display()))
 }
 
 /// Adds modules and `/etc/boot-modules`, the list that init loads.

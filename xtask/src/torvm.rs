@@ -1,6 +1,6 @@
 //! `cargo xtask torvm`: the Tor gateway domain as two files, for a machine without dom0.
 
-use crate::{binaries, tor_network, workspace};
+use crate::{binaries, initramfs, kernel, tor_network, workspace};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,9 +15,13 @@ pub(crate) struct TorvmArgs {
     /// Where the bundle goes [default: target/gateway/torvm.bundle]
     #[arg(long, value_name = "FILE")]
     bundle: Option<PathBuf>,
+    /// Writes an initramfs, too, that runs the program on Debian's kernel
+    #[arg(long, value_name = "FILE")]
+    linux: Option<PathBuf>,
 }
 
-/// Builds kernel, program and bundle, and prints three paths: kernel, bundle, program.
+/// Builds kernel, program and bundle, and prints three paths: kernel, bundle, program; with `--linux` a fourth, Debian's
+/// kernel.
 ///
 /// # Errors
 /// When something does not build.
@@ -34,6 +38,11 @@ pub(crate) fn run(args: &TorvmArgs) -> Result<ExitCode> {
     }
     binaries::bundle(&kernel, &gateway, &configuration, &bundle)?;
     println!("{}\n{}\n{}", kernel.display(), bundle.display(), gateway.display());
+    if let Some(to) = &args.linux {
+        let debian = kernel::debian()?;
+        initramfs::gateway(&debian, &gateway, &configuration, to)?;
+        println!("{}", debian.vmlinux()?.display());
+    }
     Ok(ExitCode::SUCCESS)
 }
 

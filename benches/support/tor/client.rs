@@ -4,7 +4,6 @@ use std::{
     io::{Read, Write},
     net::TcpStream,
     path::Path,
-    process::Stdio,
     time::{Duration, Instant},
 };
 
@@ -23,16 +22,19 @@ pub(crate) struct Taken {
     pub(crate) all: Duration,
 }
 
-/// Asks `http://host/` within the namespace: `down` fetches `bytes`, `up` sends so many.
+/// Asks `http://host/` within the namespace: `down` fetches `bytes`, `up` sends so many. `host` is an address; behind a
+/// comma there may be the one, with port, of a gateway that is to be asked for the connection (HTTP CONNECT).
 pub(crate) fn ask(namespace: &Namespace, host: &str, request: &str, bytes: u64) -> Outcome<Taken> {
     let mut command = namespace.command(Path::new(&std::env::current_exe()?));
-    let output =
-        command.args(["client", host, request, &bytes.to_string()]).stderr(Stdio::inherit()).output()?;
+    let output = command.args(["client", host, request, &bytes.to_string()]).output()?;
     let said = String::from_utf8(output.stdout)?;
     let mut numbers = said.split_whitespace().map(|word| word.parse().map(Duration::from_micros));
     match (numbers.next(), numbers.next()) {
         (Some(Ok(first)), Some(Ok(all))) => Ok(Taken { first, all }),
-        _ => Err(format!("{request} of {bytes} bytes failed").into()),
+        _ => {
+            let why = String::from_utf8_lossy(&output.stderr);
+            Err(format!("{request} of {bytes} bytes failed: {}", why.trim()).into())
+        }
     }
 }
 
@@ -40,10 +42,8 @@ pub(crate) fn ask(namespace: &Namespace, host: &str, request: &str, bytes: u64) 
 pub(crate) fn run(host: &str, request: &str, count: &str) -> Outcome<()> {
     let bytes: u64 = count.parse()?;
     let begun = Instant::now();
-    let mut stream = TcpStream::connect((host, 80))?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut stream = connect(host)?;
+    let host = host.split(',').next().unwrap_or_default();
     if request == "up" {
         write!(stream, "POST / HTTP/1.0\r\nHost: {host}\r\nContent-Length: {bytes}\r\n\r\n")?;
         std::io::copy(&mut std::io::repeat(b'u').take(bytes), &mut stream)?;
@@ -63,4 +63,26 @@ pub(crate) fn run(host: &str, request: &str, count: &str) -> Outcome<()> {
     }
     println!("{} {}", first.as_micros(), all.as_micros());
     Ok(())
+}
+
+/// A connection to the host, or to the gateway that connects to it.
+fn connect(host: &str) -> Outcome<TcpStream> {
+    let (host, gateway) = host.split_once(',').map_or((host, None), |(host, gateway)| (host, Some(gateway)));
+    let mut stream = gateway.map_or_else(|| TcpStream::connect((host, 80)), TcpStream::connect)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    if gateway.is_some() {
+        write!(stream, "CONNECT {host}:80 HTTP/1.1\r\n\r\n")?;
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte)?;
+            answer.extend(byte);
+        }
+        if !answer.starts_with(b"HTTP/1.1 200 ") {
+            return Err(String::from_utf8_lossy(&answer).into_owned().into());
+        }
+    }
+    Ok(stream)
 }

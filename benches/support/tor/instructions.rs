@@ -1,10 +1,11 @@
-//! torvm in QEMU's user-mode emulation of a machine, which counts the guest's instructions: what of a transfer depends
-//! on the machine that emulates does not count.
+//! torvm in QEMU, which counts the guest's instructions: what of a transfer depends on the machine that emulates does not
+//! count. And Linux with the same program in the same machine.
 
 use std::{
     fs,
     io::{BufRead as _, BufReader, Write as _},
     os::unix::net::UnixStream,
+    path::Path,
     thread,
     time::{Duration, Instant},
 };
@@ -17,30 +18,60 @@ use super::place::{Ending, Namespace, Place};
 const SIZES: [u64; 2] = [250_000, 750_000];
 /// What of a stream a relay cell carries at most, in bytes (tor-spec, "Relay cells").
 const CELL: u64 = 498;
+/// The networks of a guest, in torvm's words.
+const NETWORKS: &str = "uplink=10.0.2.15/24,10.0.2.2 client=bench,10.137.2.6/30,10.137.2.5,02:62:6b:00:00:02";
 /// Time for the machine to get ready, and then into the network.
 const PATIENCE: Duration = Duration::from_secs(240);
 
-/// Instructions of the guest: kernel, layer and program together.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Counted {
-    /// From power-on until the first page can be fetched.
-    pub(crate) online: u64,
-    /// For a cell of a download.
-    pub(crate) cell_down: u64,
-    /// For a cell of an upload.
-    pub(crate) cell_up: u64,
+/// A guest that QEMU boots.
+struct Guest<'p> {
+    kernel: &'p Path,
+    initrd: &'p Path,
+    /// Words for it before those that describe its networks.
+    words: &'static str,
+    /// Mebibytes.
+    memory: &'static str,
 }
 
-/// Boots torvm and counts.
-pub(crate) fn measure(place: &Place) -> Outcome<Counted> {
+/// Instructions of a guest for a cell: kernel, layer and program together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cells {
+    /// Of a download.
+    pub(crate) down: u64,
+    /// Of an upload.
+    pub(crate) up: u64,
+}
+
+/// What was counted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counted {
+    /// torvm from power-on until it is in the network.
+    pub(crate) online: u64,
+    /// torvm.
+    pub(crate) torvm: Cells,
+    /// Linux with the same program.
+    pub(crate) linux: Cells,
+}
+
+/// Boots torvm, then Linux with the same program, and counts.
+pub(crate) fn measure(place: &Place, xtask: &Path) -> Outcome<Counted> {
+    let (kernel, initrd) = place.linux(xtask)?;
+    let torvm =
+        Guest { kernel: &place.kernel, initrd: &place.bundle, words: "tsc_khz=1000000", memory: "128" };
+    let linux = Guest {
+        kernel: &kernel,
+        initrd: &initrd,
+        words: "quiet mitigations=off tsc=reliable",
+        memory: "256",
+    };
+    let (online, torvm) = {
+        let client = Namespace::new()?;
+        let machine = Machine::boot(place, &client, &torvm)?;
+        (machine.until("100 %")?, machine.cells(&client)?)
+    };
     let client = Namespace::new()?;
-    let machine = Machine::boot(place, &client)?;
-    let online = machine.until("100 %")?;
-    let host = place.web.to_string();
-    ask(&client, &host, "down", 1000)?;
-    let cell_down = machine.each(&client, &host, "down")?;
-    let cell_up = machine.each(&client, &host, "up")?;
-    Ok(Counted { online, cell_down, cell_up })
+    let linux = Machine::boot(place, &client, &linux)?.cells(&client)?;
+    Ok(Counted { online, torvm, linux })
 }
 
 struct Machine<'p> {
@@ -49,47 +80,27 @@ struct Machine<'p> {
 }
 
 impl<'p> Machine<'p> {
-    fn boot(place: &'p Place, client: &Namespace) -> Outcome<Self> {
+    fn boot(place: &'p Place, client: &Namespace, guest: &Guest) -> Outcome<Self> {
         let own = place.own.path();
         fs::File::create(own.join("store"))?.set_len(16 << 20)?;
+        // What another machine left.
+        drop(fs::remove_file(own.join("qmp")));
         let file = |before: &str, name: &str| format!("{before}{}", own.join(name).display());
-        let (kernel, bundle) = (place.kernel.to_string_lossy(), place.bundle.to_string_lossy());
+        let (kernel, initrd) = (guest.kernel.to_string_lossy(), guest.initrd.to_string_lossy());
         let (console, store) = (file("file:", "console"), file("if=none,id=store,format=raw,file=", "store"));
         let orders = file("unix:", "qmp") + ",server=on,wait=off";
-        let mut words = vec!["qemu-system-x86_64", "-M", "q35", "-accel", "tcg", "-m", "128"];
+        let append = format!("{} {NETWORKS}", guest.words);
+        let mut words = vec!["qemu-system-x86_64", "-M", "q35", "-accel", "tcg", "-m", guest.memory];
         // No fast string moves: glibc would copy by `rep movsb`, of which QEMU counts every byte as an instruction.
         words.extend(["-cpu", "max,-erms,-fsrm"]);
         // Recording is what makes QEMU tell the count; nobody reads the record.
         words.extend(["-icount", "shift=0,rr=record,rrfile=/dev/null"]);
-        words.extend([
-            "-display",
-            "none",
-            "-nodefaults",
-            "-no-reboot",
-            "-kernel",
-            &*kernel,
-            "-initrd",
-            &*bundle,
-        ]);
-        // With instructions counted, the time-stamp counter counts nanoseconds.
-        words.extend([
-            "-append",
-            "tsc_khz=1000000 uplink=10.0.2.15/24,10.0.2.2 \
-            client=bench,10.137.2.6/30,10.137.2.5,02:62:6b:00:00:02",
-        ]);
+        words.extend(["-display", "none", "-nodefaults", "-no-reboot"]);
+        words.extend(["-kernel", &*kernel, "-initrd", &*initrd, "-append", &*append]);
         words.extend(["-serial", &*console, "-qmp", &*orders, "-drive", &*store]);
-        words.extend([
-            "-device",
-            "virtio-blk-pci,drive=store,disable-legacy=on",
-            "-device",
-            "virtio-rng-pci",
-        ]);
-        words.extend([
-            "-netdev",
-            "user,id=up",
-            "-device",
-            "virtio-net-pci,netdev=up,disable-legacy=on,mac=52:54:00:74:6f:72",
-        ]);
+        words.extend(["-device", "virtio-blk-pci,drive=store,disable-legacy=on"]);
+        words.extend(["-device", "virtio-rng-pci", "-netdev", "user,id=up"]);
+        words.extend(["-device", "virtio-net-pci,netdev=up,disable-legacy=on,mac=52:54:00:74:6f:72"]);
         words.extend(["-netdev", "tap,id=client,ifname=benchtap,script=no,downscript=no"]);
         words.extend(["-device", "virtio-net-pci,netdev=client,disable-legacy=on,mac=fe:ff:ff:ff:ff:ff"]);
         let qemu = Ending::start(&words, |_| {})?;
@@ -107,6 +118,19 @@ impl<'p> Machine<'p> {
              ip address add 10.137.2.6/30 dev benchtap\nip route add default via 10.137.2.5",
         )?;
         Ok(machine)
+    }
+
+    /// Counts cells, once the program answers. It is asked by HTTP CONNECT, as Linux redirects nothing here.
+    fn cells(&self, client: &Namespace) -> Outcome<Cells> {
+        let host = format!("{},10.137.2.5:9080", self.place.web);
+        let begun = Instant::now();
+        while let Err(error) = ask(client, &host, "down", 1000) {
+            if begun.elapsed() > PATIENCE {
+                return Err(error);
+            }
+            thread::sleep(Duration::from_millis(500));
+        }
+        Ok(Cells { down: self.each(client, &host, "down")?, up: self.each(client, &host, "up")? })
     }
 
     /// Instructions when the console has said something; that is looked at often enough.

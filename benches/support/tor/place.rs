@@ -81,6 +81,16 @@ impl Place {
         };
         Ok(Self { network, web, kernel, bundle, gateway, own })
     }
+
+    /// Linux with the same program: kernel and initramfs.
+    pub(crate) fn linux(&self, xtask: &Path) -> Outcome<(PathBuf, PathBuf)> {
+        let initramfs = self.own.path().join("linux");
+        let mut command = Command::new(xtask);
+        command.arg("torvm").arg("--bundle").arg(&self.bundle).arg("--linux").arg(&initramfs);
+        let printed = String::from_utf8(command.stderr(Stdio::inherit()).output()?.stdout)?;
+        let kernel = printed.lines().nth(3).ok_or("there is no Linux for comparison")?;
+        Ok((kernel.into(), initramfs))
+    }
 }
 
 /// A client's namespace, and its address.

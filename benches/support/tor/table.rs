@@ -33,11 +33,15 @@ pub(crate) fn print(measured: &[Measured]) {
     }
 }
 
-/// Prints what torvm takes.
+/// Prints what torvm takes, beside Linux with the same program.
+#[expect(clippy::cast_precision_loss, reason = "a ratio of two decimals")]
 pub(crate) fn print_instructions(counted: &Counted) {
-    println!("| torvm, guest instructions: kernel, layer and program | |");
-    println!("|---|---|");
-    println!("| power-on until it is in the network | {} |", counted.online);
-    println!("| a cell, down | {} |", counted.cell_down);
-    println!("| a cell, up | {} |", counted.cell_up);
+    let Counted { online, torvm, linux } = counted;
+    println!("torvm, power-on until it is in the network: {online} guest instructions\n");
+    println!("| guest instructions of a cell: kernel, layer and program | down | up |");
+    println!("|---|---|---|");
+    println!("| torvm | {} | {} |", torvm.down, torvm.up);
+    println!("| gateway on Linux, the same machine | {} | {} |", linux.down, linux.up);
+    let ratio = |a: u64, b: u64| a as f64 / b.max(1) as f64;
+    println!("| torvm : Linux | {:.2} | {:.2} |", ratio(torvm.down, linux.down), ratio(torvm.up, linux.up));
 }
