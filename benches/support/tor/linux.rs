@@ -1,4 +1,5 @@
-//! The programs for Linux: C tor and the gateway program, each behind a redirect, each with a client of its own.
+//! The programs for Linux: C tor, C tor without conflux, and the gateway program, each behind a redirect, each with a client
+//! of its own.
 
 use std::{
     fs,
@@ -20,7 +21,9 @@ const UP: u64 = 2_000_000;
 const PAGES: usize = 8;
 /// What of a stream a relay cell carries at most, in bytes (tor-spec, "Relay cells").
 const CELL: f64 = 498.0;
-/// Time for a gateway program to find its way into the network.
+/// Where the C tor without conflux takes redirected connections.
+const SINGLE: u16 = 19041;
+/// Time for a program to find its way into the network.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What one program did; medians of the rounds.
@@ -52,13 +55,14 @@ struct Subject {
     cells_up: Vec<f64>,
 }
 
-/// Measures both programs, C tor first.
+/// Measures the programs: C tor, C tor without conflux, then ours.
 pub(crate) fn measure(place: &Place) -> Outcome<Vec<Measured>> {
     let c_tor = fs::read_to_string(place.network.join("client0/pid"))?.trim().parse()?;
-    let gateway = start_gateway(place)?;
+    let (single, gateway) = (start_single(place)?, start_gateway(place)?);
     let mut subjects = [
         Subject::new("C tor, TransPort", 0, 19040, c_tor)?,
-        Subject::new("gateway on Linux", 1, 9040, gateway.0.id())?,
+        Subject::new("C tor, `ConfluxEnabled 0`", 1, SINGLE, single.0.id())?,
+        Subject::new("gateway on Linux", 2, 9040, gateway.0.id())?,
     ];
     let host = place.web.to_string();
     for subject in &subjects {
@@ -70,6 +74,30 @@ pub(crate) fn measure(place: &Place) -> Outcome<Vec<Measured>> {
         }
     }
     subjects.into_iter().map(Subject::result).collect()
+}
+
+/// Starts one more C tor like the network's own client, but for conflux: a stream of it has one circuit, as one of arti's.
+fn start_single(place: &Place) -> Outcome<Ending> {
+    let own = place.own.path().join("single");
+    fs::create_dir(&own)?;
+    // Of the network's client it takes what says which network that is.
+    let of_client = fs::read_to_string(place.network.join("client0/torrc"))?;
+    let own_lines = ["DataDirectory ", "PidFile ", "Log ", "SocksPort ", "TransPort ", "DNSPort "];
+    let mut text: String = of_client
+        .lines()
+        .filter(|line| !own_lines.iter().any(|word| line.starts_with(word)))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let log = own.join("notice.log");
+    text += &format!(
+        "DataDirectory {}\nLog notice file {}\nSocksPort 0\nTransPort 0.0.0.0:{SINGLE}\nConfluxEnabled 0\n",
+        own.display(),
+        log.display()
+    );
+    let configuration = own.join("torrc");
+    fs::write(&configuration, text)?;
+    let words = ["tor", "--defaults-torrc", "/dev/null", "--quiet", "-f", &*configuration.to_string_lossy()];
+    Ending::start(&words, |_| {})
 }
 
 /// Starts the gateway program as torvm would, with its files in our directory.

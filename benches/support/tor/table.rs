@@ -3,7 +3,7 @@
 use super::instructions::Counted;
 use super::linux::Measured;
 
-/// Prints the programs side by side, with ratios to the first.
+/// Prints the programs side by side, with ratios of the last, ours, to each of the others.
 pub(crate) fn print(measured: &[Measured]) {
     println!("| | down MB/s | up MB/s | first byte ms | CPU µs a cell, down | up |");
     println!("|---|---|---|---|---|---|");
@@ -18,8 +18,8 @@ pub(crate) fn print(measured: &[Measured]) {
             one.cell_up / 1e3
         );
     }
-    let Some((base, others)) = measured.split_first() else { return };
-    for one in others {
+    let Some((one, bases)) = measured.split_last() else { return };
+    for base in bases {
         println!(
             "| {} : {} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} |",
             one.name,
