@@ -3,7 +3,7 @@
 
 use bulkhead_agent::serve;
 use control::codec;
-use control::message::{Decision, Fate, FromDomain, Program as Gateway, ToFirewall, ToNet, ToTor};
+use control::message::{Decision, Fate, FromDomain, InForce, Program as Gateway, ToFirewall, ToNet, ToTor};
 use control::tor::{Circuit, DocumentKind, GatewayCommand, GatewayReport, Level, Relay, Status};
 use dom0::region::{self, ControlEnd, OwnRegion};
 use link::Meta;
@@ -53,6 +53,8 @@ struct Tor {
     arriving: (u32, Vec<u8>),
     /// How often the program was started.
     runs: u32,
+    /// What it does about another isolation, if a user typed that: not what it is told.
+    mood: String,
 }
 
 /// The clients' rules, as a firewallvm keeps them.
@@ -172,6 +174,10 @@ impl Fake {
                     }
                     "refuse-rules" | "ignore-rules" | "take-rules" => {
                         self.rules.mood.clone_from(&typed);
+                        self.print(&format!("mood {typed}"));
+                    }
+                    "refuse-isolation" | "ignore-isolation" => {
+                        self.tor.mood.clone_from(&typed);
                         self.print(&format!("mood {typed}"));
                     }
                     _ => self.print(&format!("typed {typed}")),
@@ -347,7 +353,7 @@ impl Fake {
             ToTor::Ping { nonce } => self.pong(nonce),
             ToTor::GetCounters => self.counters(),
             ToTor::Clock { unix_us } => self.print(&format!("clock {}", unix_us / 1_000_000)),
-            ToTor::Configuration { generation, total, offset, bytes } => {
+            ToTor::Configuration { generation, from, total, offset, bytes } => {
                 if generation != self.tor.arriving.0 || offset == 0 {
                     self.tor.arriving = (generation, Vec::new());
                 }
@@ -355,17 +361,20 @@ impl Fake {
                 self.tor.arriving.1.extend_from_slice(&bytes);
                 if self.tor.arriving.1.len() == total as usize {
                     let text = String::from_utf8(std::mem::take(&mut self.tor.arriving.1)).unwrap();
-                    self.print(&format!("configuration {generation}: {:?}", text));
-                    self.tor.runs += 1;
-                    let run = self.tor.runs;
-                    self.say(&FromDomain::Program(Gateway::Started { run }));
-                    self.report(GatewayReport::Started { version: "0.0-fake".try_into().unwrap() });
-                    self.report(GatewayReport::Log {
-                        level: Level::Info,
-                        text: "hello \x1b[2J".try_into().unwrap(),
-                    });
-                    self.documents();
+                    match from {
+                        InForce::Now => {
+                            self.print(&format!("configuration {generation}: {text:?}"));
+                            self.start_program();
+                        }
+                        InForce::NextStart => {
+                            self.print(&format!("next configuration {generation}: {text:?}"));
+                        }
+                    }
                 }
+            }
+            ToTor::RestartProgram => {
+                self.print("program starts again");
+                self.start_program();
             }
             ToTor::Gateway(GatewayCommand::GetDocuments) => {
                 self.print("dom0 asks for documents");
@@ -374,6 +383,15 @@ impl Fake {
             ToTor::Gateway(command) => self.command(&command),
             other => self.print(&format!("dom0 says {other:?}")),
         }
+    }
+
+    fn start_program(&mut self) {
+        self.tor.runs += 1;
+        let run = self.tor.runs;
+        self.say(&FromDomain::Program(Gateway::Started { run }));
+        self.report(GatewayReport::Started { version: "0.0-fake".try_into().unwrap() });
+        self.report(GatewayReport::Log { level: Level::Info, text: "hello \x1b[2J".try_into().unwrap() });
+        self.documents();
     }
 
     /// The program's documents: `consensus=` in the script says what the consensus is.
@@ -419,6 +437,12 @@ impl Fake {
                         more: n < 2,
                     });
                 }
+            }
+            GatewayCommand::SetIsolation(_) if self.tor.mood == "ignore-isolation" => {}
+            GatewayCommand::SetIsolation(isolation) => {
+                let refused = self.tor.mood == "refuse-isolation";
+                let told = if refused { Default::default() } else { isolation.clone() };
+                self.report(GatewayReport::Isolation(told));
             }
             _ => {}
         }

@@ -4,7 +4,7 @@ pub mod relay;
 
 use alloc::{boxed::Box, vec::Vec};
 use control::codec;
-use control::message::{Client, FromDomain, Name, ToTor};
+use control::message::{Client, FromDomain, InForce, Name, ToTor};
 use control::pieces::{Assembly, Piece};
 use control::tor::{GatewayCommand, cut};
 use link::{Armed, Doorbell, Kind, Link, Meta, PeerFault};
@@ -33,7 +33,12 @@ pub enum Order {
     /// What time it is, in microseconds since the Unix epoch.
     Clock(u64),
     /// The gateway program's configuration, whole.
-    Configuration(Vec<u8>),
+    Configuration {
+        /// The text.
+        whole: Vec<u8>,
+        /// When it counts.
+        from: InForce,
+    },
     /// Ends the gateway program and starts it again.
     RestartProgram,
     /// For the gateway program.
@@ -98,13 +103,13 @@ impl<D: Doorbell> Dom0<D> {
             ToTor::Client { port, client } => Order::Client { port, client },
             ToTor::ForgetClient { port } => Order::ForgetClient(port),
             ToTor::Clock { unix_us } => Order::Clock(unix_us),
-            ToTor::Configuration { generation, total, offset, bytes } => {
+            ToTor::Configuration { generation, from, total, offset, bytes } => {
                 let piece = Piece { of: generation, total, offset, bytes: &bytes };
                 let Ok(whole) = self.configuration.add(&piece, MAX_CONFIGURATION) else {
                     self.malformed = self.malformed.saturating_add(1);
                     return None;
                 };
-                Order::Configuration(whole?)
+                Order::Configuration { whole: whole?, from }
             }
             ToTor::RestartProgram => Order::RestartProgram,
             ToTor::Gateway(command) => Order::Gateway(Box::new(command)),

@@ -63,7 +63,7 @@ pub struct Setup {
 pub struct Torvm<G, D: Doorbell> {
     guest: G,
     dom0: Option<Dom0<D>>,
-    /// The configuration that the program was started with.
+    /// The configuration that the program was started with, or was told of otherwise and will be started with.
     in_force: Option<Vec<u8>>,
     has_uplink: bool,
     life: Life,

@@ -2,7 +2,7 @@
 
 use super::route::Route;
 use super::runtime::{Readiness, State};
-use super::tor::{Asked, advance_asked};
+use super::tor::Asked;
 use super::wiring::Purpose;
 use super::{Reply, Supervisor, rules, unknown};
 use crate::name::Name;
@@ -230,7 +230,7 @@ impl Supervisor {
                 Job::Counters(job) => advance_counters(job, now).map(Job::Counters),
                 Job::Route(job) => self.advance_route(job, now).map(Job::Route),
                 Job::Rules(job) => self.advance_install(job, now).map(Job::Rules),
-                Job::Tor(job) => advance_asked(job, now).map(Job::Tor),
+                Job::Tor(job) => self.advance_asked(job, now).map(Job::Tor),
                 Job::RuleCounters(job) => rules::advance_count(job, now).map(Job::RuleCounters),
             });
         }

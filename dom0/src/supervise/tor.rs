@@ -3,7 +3,7 @@
 mod change;
 mod questions;
 
-pub(super) use questions::{Asked, advance_asked};
+pub(super) use questions::Asked;
 
 use super::Supervisor;
 use crate::domain::Kind;
@@ -17,7 +17,7 @@ use crate::tor::journal::Journal;
 use crate::tor::relays::documents::{Piece, Which};
 use crate::tor::{rules, view};
 use crate::vmm::clean;
-use control::message::{Program, ToTor};
+use control::message::{InForce, Program, ToTor};
 use control::tor::{GatewayCommand, GatewayReport};
 use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -86,6 +86,11 @@ impl Supervisor {
     /// another number, so that it does not start its program again for nothing.
     pub(super) fn configure(&mut self, name: &Name) {
         self.take_up_configuration(name);
+        self.send_configuration(name, InForce::Now);
+    }
+
+    /// Sends what is wanted.
+    fn send_configuration(&mut self, name: &Name, from: InForce) {
         let generation = self.tor.generation.wrapping_add(1);
         let standing = self.tor.standings.entry(name.clone()).or_default();
         let Some(control) = self.runtimes.get(name).and_then(|r| r.control.as_ref()) else { return };
@@ -97,7 +102,7 @@ impl Supervisor {
                 (generation, text)
             }
         };
-        ToTor::configuration(generation, &text).for_each(|piece| control.send(&piece));
+        ToTor::configuration(generation, &text, from).for_each(|piece| control.send(&piece));
         tracing::info!(%name, generation, bytes = text.len(), "configuration sent");
         standing.sent = Some((generation, text));
     }
@@ -241,8 +246,9 @@ impl Supervisor {
             GatewayReport::Counters { counters, more } => self.counters_from_program(name, &counters, more),
             GatewayReport::Circuits { circuits, more } => self.circuits_told(name, &circuits, more),
             GatewayReport::NewIdentity { client, closed } => self.new_identity_told(name, client, closed),
+            GatewayReport::Isolation(told) => self.isolation_told(name, &told),
             // The domain file says this, and the program was told it from there.
-            GatewayReport::Bridges { .. } | GatewayReport::Isolation(_) => {}
+            GatewayReport::Bridges { .. } => {}
             GatewayReport::Document { kind, generation, total, offset, bytes } => {
                 let of = Which { kind, generation };
                 self.relays_piece(name, &Piece { of, total, offset, bytes: &bytes });
@@ -262,6 +268,13 @@ impl Supervisor {
         let standing = self.tor.standings.get(name);
         standing.is_some_and(|s| s.gateway.program == view::Program::Running)
             && self.command_tor(name, GatewayCommand::GetCounters)
+    }
+
+    /// Ends a torvm's gateway program; it is started again with what was sent last.
+    fn restart_program(&self, name: &Name) {
+        if let Some(control) = self.runtimes.get(name).and_then(|r| r.control.as_ref()) {
+            control.send(&ToTor::RestartProgram);
+        }
     }
 
     /// Tells a torvm's gateway program something; `false` when there is nobody to tell.

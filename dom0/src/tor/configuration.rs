@@ -2,6 +2,7 @@
 
 use crate::domain::tor::{Isolation, Tor, bridge_address};
 use crate::problem::Problem;
+use control::tor::{PortClass, PortClasses};
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::net::SocketAddr;
@@ -83,6 +84,31 @@ pub fn configuration(tor: &Tor) -> Result<Configuration, Problem> {
         )));
     }
     Ok(Configuration { text, network, entrances, authorities, bridges: !tor.bridges.is_empty() })
+}
+
+/// Whether two configurations that were made here differ in nothing, or only in what streams are kept apart by.
+#[must_use]
+pub fn differ_at_most_in_isolation(one: &str, other: &str) -> bool {
+    let rest = |text: &str| {
+        toml::from_str::<Table>(text).ok().map(|mut table| {
+            table.remove("isolation");
+            table
+        })
+    };
+    rest(one).is_some_and(|one| Some(one) == rest(other))
+}
+
+/// What streams are kept apart by, as a running program is told it; `None` when that is more than it takes.
+#[must_use]
+pub fn isolation_of(isolation: &Isolation) -> Option<control::tor::Isolation> {
+    let classes = isolation.port_classes.iter().map(|class| PortClass::from_slice(class).ok());
+    let classes: Vec<PortClass> = classes.collect::<Option<_>>()?;
+    Some(control::tor::Isolation {
+        by_destination_address: isolation.destination_address,
+        by_destination_port: isolation.destination_port,
+        by_socks_credentials: isolation.socks_credentials,
+        port_classes: PortClasses::from_slice(&classes).ok()?,
+    })
 }
 
 fn read(file: &Path) -> Result<String, Problem> {

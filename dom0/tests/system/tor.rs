@@ -385,13 +385,46 @@ fn isolation_is_saved_and_told_and_what_is_wrong_changes_nothing() {
     machine.log_has("tor", "configuration 1: ");
     let isolation =
         Isolation { destination_port: true, port_classes: vec![vec![22]], ..Isolation::default() };
-    machine.change_tor(TorChange::Isolation(isolation.clone())).unwrap();
+    let steps = machine.change_tor(TorChange::Isolation(isolation.clone())).unwrap();
+    assert!(steps[0].contains("opened from now on"), "{steps:?}");
+    machine.log_has("tor", "next configuration 2: ");
     machine.log_has("tor", "by-destination-port = true");
+    machine.log_has_times("tor", "command SetIsolation(Isolation { by_destination_address: false, by_destination_port: true, by_socks_credentials: true, port_classes: [[22]] })", 1);
+    assert_eq!(machine.tor_status().runs, 1, "nothing was cut");
     assert_eq!(machine.tor::<Isolated>(Request::TorIsolation { torvm: None }).isolation, isolation);
     let file = std::fs::read_to_string(machine.path("domains/tor.toml")).unwrap();
     let bad = Isolation { port_classes: vec![vec![22], vec![22]], ..isolation };
     assert!(machine.change_tor(TorChange::Isolation(bad)).unwrap_err().contains("stands there twice"));
     assert_eq!(std::fs::read_to_string(machine.path("domains/tor.toml")).unwrap(), file);
+}
+
+#[test]
+fn a_program_that_does_not_take_over_another_isolation_starts_again_with_it() {
+    for (mood, why) in
+        [("refuse-isolation", "did not take it"), ("ignore-isolation", "did not answer in time")]
+    {
+        let machine = Machine::with_tor();
+        machine.ask(up(&["tor"])).unwrap();
+        machine.log_has("tor", "configuration 1: ");
+        machine.type_into("tor", &format!("{mood}\n"));
+        machine.log_has("tor", &format!("mood {mood}"));
+        let isolation = Isolation { destination_address: true, ..Isolation::default() };
+        let steps = machine.change_tor(TorChange::Isolation(isolation)).unwrap();
+        assert!(steps[0].contains(why) && steps[0].contains("open connections end"), "{steps:?}");
+        machine.log_has("tor", "program starts again");
+    }
+}
+
+#[test]
+fn isolation_of_a_program_that_does_not_run_is_sent_for_its_start() {
+    let machine = Machine::with_tor();
+    machine.ask(up(&["tor"])).unwrap();
+    machine.log_has("tor", "configuration 1: ");
+    machine.type_into("tor", "crash\n");
+    machine.wait_for("tor", |s| s.tor.as_ref().is_some_and(|t| t.contains("program ended")));
+    let isolation = Isolation { destination_address: true, ..Isolation::default() };
+    machine.change_tor(TorChange::Isolation(isolation)).unwrap();
+    machine.log_has("tor", "configuration 2: ");
 }
 
 #[test]

@@ -166,10 +166,12 @@ pub enum ToTor {
         unix_us: u64,
     },
     /// A piece of the gateway program's configuration (TOML). Pieces come in order, without gaps; one at offset 0
-    /// begins anew. With the last one the program is started, or started again.
+    /// begins anew. What becomes of the program with the last one is said by `from`.
     Configuration {
         /// Names this configuration; dom0 counts up.
         generation: u32,
+        /// When it counts; the same in every piece.
+        from: InForce,
         /// Length of the whole text in bytes.
         total: u32,
         /// Where this piece belongs.
@@ -194,15 +196,26 @@ pub enum ToTor {
 
 impl ToTor {
     /// The messages that bring a configuration, in order.
-    pub fn configuration(generation: u32, text: &str) -> impl Iterator<Item = Self> {
+    pub fn configuration(generation: u32, text: &str, from: InForce) -> impl Iterator<Item = Self> {
         let total = u32::try_from(text.len()).unwrap_or(u32::MAX);
         pieces(text.as_bytes()).map(move |(offset, bytes)| Self::Configuration {
             generation,
+            from,
             total,
             offset,
             bytes,
         })
     }
+}
+
+/// When a configuration of the gateway program counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InForce {
+    /// At once: the program is started with it, or started again.
+    Now,
+    /// At the program's next start, whenever that is. One that runs goes on; it is told by other messages what is
+    /// different ([`GatewayCommand::SetIsolation`]).
+    NextStart,
 }
 
 /// What the gateway program does.

@@ -37,6 +37,8 @@ pub struct Wish<'a> {
 pub struct StreamKey {
     client: Ipv4Addr,
     identity: u32,
+    /// Which rules the rest was made by: under others the same words may mean something else.
+    rules: u32,
     credentials: Option<Credentials>,
     host: Option<Arc<str>>,
     port: Option<u16>,
@@ -71,6 +73,8 @@ impl IsolationHelper for StreamKey {
 #[derive(Debug, Default)]
 pub struct Separation {
     rules: Isolation,
+    /// How often the rules were replaced.
+    changes: u32,
     /// The number given out last. None is given out twice.
     last: u32,
     /// Identity of the clients that have none of their own.
@@ -91,15 +95,18 @@ impl Separation {
         &self.rules
     }
 
-    /// Replaces the rules, for keys made from now on.
+    /// Replaces the rules, for keys made from now on; those share nothing with keys of before. The same rules again
+    /// change nothing.
     pub fn set_rules(&mut self, rules: Isolation) {
-        self.rules = rules;
+        if rules != self.rules {
+            self.rules = rules;
+            self.changes = next(self.changes);
+        }
     }
 
     /// Gives `client` (absent: every client) an identity that no key has had. Others keep theirs.
     pub fn new_identity(&mut self, client: Option<Ipv4Addr>) {
-        // Saturation would make an identity come twice; a program that has run for 2^32 of them has to end instead.
-        self.last = self.last.checked_add(1).unwrap_or_else(|| std::process::abort());
+        self.last = next(self.last);
         match client {
             Some(client) => {
                 self.own.insert(client, self.last);
@@ -119,12 +126,19 @@ impl Separation {
         StreamKey {
             client,
             identity: self.own.get(&client).copied().unwrap_or(self.everybody),
+            rules: self.changes,
             credentials: wish.credentials.filter(|_| rules.by_socks_credentials).cloned(),
             host: rules.by_destination_address.then(|| wish.host.to_ascii_lowercase().into()),
             port: wish.port.filter(|_| rules.by_destination_port),
             class: wish.port.and_then(class),
         }
     }
+}
+
+/// A number that none was before. Saturation would make one come twice; a program that has run for 2^32 of them has to
+/// end instead.
+fn next(last: u32) -> u32 {
+    last.checked_add(1).unwrap_or_else(|| std::process::abort())
 }
 
 #[cfg(test)]

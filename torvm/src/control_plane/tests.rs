@@ -40,11 +40,14 @@ fn orders_come_in_order_and_a_configuration_comes_whole() {
     let (mut dom0, mut theirs) = pair();
     let text = "x = 1\n".repeat(2000);
     say(&mut theirs, &ToTor::Clock { unix_us: 5 });
-    ToTor::configuration(1, &text).for_each(|piece| say(&mut theirs, &piece));
+    ToTor::configuration(1, &text, InForce::NextStart).for_each(|piece| say(&mut theirs, &piece));
     say(&mut theirs, &ToTor::Gateway(GatewayCommand::GetStatus));
     say(&mut theirs, &ToTor::Stop);
     assert_eq!(dom0.next_order(), Ok(Some(Order::Clock(5))));
-    assert_eq!(dom0.next_order(), Ok(Some(Order::Configuration(text.into_bytes()))));
+    assert_eq!(
+        dom0.next_order(),
+        Ok(Some(Order::Configuration { whole: text.into_bytes(), from: InForce::NextStart }))
+    );
     assert_eq!(dom0.next_order(), Ok(Some(Order::Gateway(Box::new(GatewayCommand::GetStatus)))));
     assert_eq!(dom0.next_order(), Ok(Some(Order::Stop)));
     assert_eq!(dom0.next_order(), Ok(None));
@@ -56,7 +59,7 @@ fn what_cannot_be_read_or_told_is_counted() {
     theirs.send(&Meta::MESSAGE, &[&[0xFF; 30]]).unwrap();
     theirs.send_plain(&[0; 60]).unwrap();
     theirs.publish();
-    let gap = ToTor::configuration(1, &"y".repeat(9000)).nth(1).unwrap();
+    let gap = ToTor::configuration(1, &"y".repeat(9000), InForce::Now).nth(1).unwrap();
     say(&mut theirs, &gap);
     assert_eq!(dom0.next_order(), Ok(None));
     let names = (0..70).map(|_| ("some counter", 1));

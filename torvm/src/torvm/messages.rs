@@ -5,7 +5,7 @@ use crate::control_plane::relay::{BadReport, frame};
 use crate::control_plane::{Dom0, Order};
 use crate::guest::{Guest, Network};
 use alloc::vec::Vec;
-use control::message::{Client, FromDomain};
+use control::message::{Client, FromDomain, InForce};
 use control::tor::{GatewayCommand, GatewayReport, cut};
 use core::fmt::Write as _;
 use heapless::String;
@@ -67,7 +67,7 @@ impl<G: Guest, D: Doorbell> Torvm<G, D> {
             }
             Order::ForgetClient(port) => self.guest.network().forget_client(port),
             Order::Clock(unix_us) => self.set_clock(now_us, unix_us),
-            Order::Configuration(whole) => self.configure(&whole, now_us),
+            Order::Configuration { whole, from } => self.configure(&whole, from, now_us),
             Order::RestartProgram => self.begin_anew("dom0 asked for a restart"),
             Order::Gateway(command) => self.command(&command),
             Order::GetCounters => self.tell_counters(),
@@ -88,9 +88,9 @@ impl<G: Guest, D: Doorbell> Torvm<G, D> {
         }
     }
 
-    /// Another configuration: the program is started with it. The one in force, sent once more, starts nothing: dom0
-    /// repeats itself when its link was made anew.
-    fn configure(&mut self, whole: &[u8], now_us: u64) {
+    /// Another configuration: the program is started with it, now or next time. The one in force, sent once more, starts
+    /// nothing: dom0 repeats itself when its link was made anew.
+    fn configure(&mut self, whole: &[u8], from: InForce, now_us: u64) {
         if self.life.is_up() && self.in_force.as_deref() == Some(whole) {
             return;
         }
@@ -99,7 +99,10 @@ impl<G: Guest, D: Doorbell> Torvm<G, D> {
             Ok(()) => {
                 log::info!("a configuration of {} bytes", whole.len());
                 self.in_force = Some(whole.to_vec());
-                self.begin_anew("a new configuration");
+                match from {
+                    InForce::Now => self.begin_anew("a new configuration"),
+                    InForce::NextStart => {}
+                }
             }
             Err(why) => {
                 log::error!("configuration refused: {why}");

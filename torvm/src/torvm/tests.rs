@@ -4,7 +4,7 @@ use crate::life::HANG_US;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use control::codec::{self, MAX_LEN};
-use control::message::{Client, FromDomain, Program, ToTor};
+use control::message::{Client, FromDomain, InForce, Program, ToTor};
 use control::tor::{GatewayCommand, GatewayReport, Status};
 use core::cell::Cell;
 use link::host::{CountBell, pair};
@@ -188,7 +188,7 @@ impl World {
     }
 
     fn configure(&mut self, generation: u32, text: &str) {
-        ToTor::configuration(generation, text).for_each(|piece| self.say(&piece));
+        ToTor::configuration(generation, text, InForce::Now).for_each(|piece| self.say(&piece));
     }
 
     fn poll(&mut self) -> Next {
@@ -301,7 +301,13 @@ fn messages_that_are_none_are_counted() {
     let mut world = World::running();
     world.dom0.send(&Meta::MESSAGE, &[&[0xff; 90]]).unwrap();
     world.dom0.publish();
-    world.say(&ToTor::Configuration { generation: 9, total: 10, offset: 5, bytes: heapless::Vec::new() });
+    world.say(&ToTor::Configuration {
+        generation: 9,
+        from: InForce::Now,
+        total: 10,
+        offset: 5,
+        bytes: heapless::Vec::new(),
+    });
     world.say(&ToTor::GetCounters);
     world.settle();
     let told = world.told();
@@ -420,6 +426,22 @@ fn new_configuration_restarts_and_the_same_again_does_not() {
     world.settle();
     assert!(!world.fake().running, "what was replaced does not go on");
     assert!(matches!(world.told().last(), Some(FromDomain::Program(Program::Refused { .. }))));
+}
+
+#[test]
+fn configuration_for_the_next_start_ends_nothing_and_is_there_at_that_start() {
+    let mut world = World::running();
+    ToTor::configuration(2, "other", InForce::NextStart).for_each(|piece| world.say(&piece));
+    world.settle();
+    assert_eq!((world.fake().starts, world.fake().ends), (1, 0));
+    assert_eq!(world.fake().configuration, b"other");
+    // The same with another word, as after dom0 was away: it is in force already.
+    world.configure(3, "other");
+    world.settle();
+    assert_eq!((world.fake().starts, world.told().len()), (1, 0));
+    world.say(&ToTor::RestartProgram);
+    world.settle();
+    assert_eq!((world.fake().starts, world.fake().configuration.as_slice()), (2, &b"other"[..]));
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Changes of a torvm's `[tor]` table while it runs: into its file, then to its program, which starts again with it.
+//! Changes of a torvm's `[tor]` table while it runs: into its file, then to its program. Another isolation it takes over as
+//! it runs; with other bridges it starts again, as what is open goes through a relay that must not be contacted any more.
 
 use super::super::jobs::progress;
 use super::super::{Reply, Supervisor};
@@ -43,6 +44,9 @@ impl Supervisor {
             // The firewall lets the program through before it starts.
             self.take_up_configuration(&name);
             self.renew_rules(&name);
+            if matches!(change, TorChange::Isolation(_)) && self.isolate(&name, reply) {
+                return Ok(None);
+            }
             self.configure(&name);
             progress(
                 Some(reply),

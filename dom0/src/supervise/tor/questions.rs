@@ -1,6 +1,6 @@
 //! Users' questions about torvms: answered from what is known, or by the gateway program.
 
-use super::super::jobs::{Job, finish};
+use super::super::jobs::{Job, finish, progress};
 use super::super::runtime::State;
 use super::super::{Reply, Supervisor, unknown};
 use crate::domain::Kind;
@@ -9,9 +9,11 @@ use crate::name::Name;
 use crate::plan::Machine;
 use crate::problem::{Problem, Problems};
 use crate::protocol::{Answer, OldStreams, Outcome};
+use crate::tor::configuration::{differ_at_most_in_isolation, isolation_of};
 use crate::tor::gateway::relay;
 use crate::tor::{journal, view};
 use crate::vmm::clean;
+use control::message::InForce;
 use control::tor::{self, GatewayCommand};
 use serde::Serialize;
 use std::net::Ipv4Addr;
@@ -33,8 +35,27 @@ pub(in super::super) struct Asked {
 
 #[derive(Debug)]
 enum Question {
-    Circuits { found: Vec<view::Circuit>, complete: bool },
-    NewIdentity { client: Option<Ipv4Addr>, closed: Option<u32> },
+    Circuits {
+        found: Vec<view::Circuit>,
+        complete: bool,
+    },
+    NewIdentity {
+        client: Option<Ipv4Addr>,
+        closed: Option<u32>,
+    },
+    /// Whether the program's run with this number keeps streams apart so.
+    Isolation {
+        wanted: Box<tor::Isolation>,
+        run: u32,
+        told: Option<Told>,
+    },
+}
+
+/// What a program told of its isolation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Wanted,
+    Other,
 }
 
 /// Encloses an answer.
@@ -198,9 +219,78 @@ impl Supervisor {
             let why = "its gateway program does not run";
             return Err(Problem::new(name.to_string(), why, "look at `bulkhead tor status`").into());
         }
+        self.await_answer(name, question, reply);
+        Ok(None)
+    }
+
+    fn await_answer(&mut self, name: Name, question: Question, reply: &Reply) {
         let (deadline, reply) = (Instant::now() + PATIENCE, reply.clone());
         self.jobs.push(Job::Tor(Asked { name, question, deadline, reply }));
-        Ok(None)
+    }
+
+    /// Tells a program that runs what streams are kept apart by from now on; it is answered for when the program has
+    /// said so. `false`: nothing of the kind can be done, and nothing was.
+    pub(super) fn isolate(&mut self, name: &Name, reply: &Reply) -> bool {
+        let isolation = self.domains.get(name).and_then(|d| isolation_of(&d.tor.value.isolation));
+        let standing = self.tor.standing(name);
+        let sent = standing.sent.as_ref().map(|(_, text)| text.as_str());
+        let only_that = match (sent, standing.wanted.as_ref()) {
+            (Some(sent), Some(wanted)) => differ_at_most_in_isolation(sent, &wanted.text),
+            _ => false,
+        };
+        let (program, run) = (standing.gateway.program.clone(), standing.gateway.runs);
+        let Some(wanted) = isolation.filter(|_| only_that && program == view::Program::Running) else {
+            return false;
+        };
+        // Should the program end now, it comes back with it.
+        self.send_configuration(name, InForce::NextStart);
+        self.command_tor(name, GatewayCommand::SetIsolation(wanted.clone()));
+        self.await_answer(
+            name.clone(),
+            Question::Isolation { wanted: Box::new(wanted), run, told: None },
+            reply,
+        );
+        true
+    }
+
+    /// A gateway program told what it keeps streams apart by.
+    pub(super) fn isolation_told(&mut self, name: &Name, isolation: &tor::Isolation) {
+        for question in self.questions(name) {
+            if let Question::Isolation { wanted, told, .. } = question {
+                *told = Some(if **wanted == *isolation { Told::Wanted } else { Told::Other });
+            }
+        }
+    }
+
+    /// What has come of a change of isolation; `None`: nothing yet.
+    fn isolated(&self, job: &Asked, now: Instant) -> Option<Result<&'static str, &'static str>> {
+        let Question::Isolation { run, told, .. } = &job.question else { return None };
+        let began_anew = self.tor.standings.get(&job.name).is_none_or(|s| s.gateway.runs != *run);
+        match told {
+            _ if began_anew => Some(Ok("saved; its program has started again with it meanwhile")),
+            Some(Told::Wanted) => {
+                Some(Ok("saved; connections that are opened from now on are kept apart by it"))
+            }
+            Some(Told::Other) => Some(Err("did not take it")),
+            None if now < job.deadline => None,
+            None => Some(Err("did not answer in time")),
+        }
+    }
+
+    /// Answers once the program has; one that does not take over another isolation is started again with it.
+    pub(in super::super) fn advance_asked(&mut self, job: Asked, now: Instant) -> Option<Asked> {
+        let Question::Isolation { .. } = &job.question else { return advance_question(job, now) };
+        let text = match self.isolated(&job, now) {
+            None => return Some(job),
+            Some(Ok(text)) => text.to_owned(),
+            Some(Err(why)) => {
+                self.restart_program(&job.name);
+                format!("saved; its program {why}, so it starts again with it: open connections end")
+            }
+        };
+        progress(Some(&job.reply), format!("{}: {text}", job.name));
+        finish(Some(&job.reply), Ok(Outcome::Done));
+        None
     }
 
     /// A gateway program told a page of its circuits.
@@ -249,7 +339,7 @@ impl Supervisor {
 }
 
 /// Answers once the program has.
-pub(in super::super) fn advance_asked(job: Asked, now: Instant) -> Option<Asked> {
+fn advance_question(job: Asked, now: Instant) -> Option<Asked> {
     let sent = match &job.question {
         Question::Circuits { found, complete: true } => enclose(&job.reply, found),
         Question::NewIdentity { closed: Some(closed), .. } => {

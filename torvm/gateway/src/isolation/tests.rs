@@ -62,6 +62,24 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
+#[test]
+fn classes_that_change_places_do_not_let_ports_share() {
+    let classes = |ports: [u16; 2]| Isolation {
+        port_classes: ports.iter().map(|port| std::iter::once(*port).collect()).collect(),
+        ..Isolation::default()
+    };
+    let wish = |port| Wish { host: "example.test", port: Some(port), credentials: None };
+    let client = Ipv4Addr::new(10, 137, 0, 6);
+    let mut separation = Separation::new(classes([22, 25]));
+    let shell = separation.key(client, &wish(22));
+    separation.set_rules(classes([22, 25]));
+    assert_eq!(separation.key(client, &wish(22)), shell, "the same rules once more");
+    separation.set_rules(classes([25, 22]));
+    assert_ne!(separation.key(client, &wish(25)), shell);
+    separation.set_rules(classes([22, 25]));
+    assert_ne!(separation.key(client, &wish(22)), shell, "what comes back is not what was");
+}
+
 proptest! {
     #[test]
     fn streams_share_only_within_a_client_and_an_identity(
