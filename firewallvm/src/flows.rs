@@ -180,13 +180,6 @@ impl<A: Address> Flows<A> {
         (direction == Direction::Outward).then_some(flow)
     }
 
-    /// Looks a connection up by what the network sends.
-    #[inline]
-    #[must_use]
-    pub fn find_net(&self, key: &NetKey<A>) -> Option<u32> {
-        Some(self.find(&(*key).into())?.0)
-    }
-
     /// A flow that has this hash, not compared with its key; to be used as a hint. `None`: there is none.
     #[inline(always)]
     #[must_use]

@@ -120,12 +120,6 @@ impl LinkDevice {
         self.rung.len()
     }
 
-    /// Whether the peer of `port` rang since the last call.
-    #[must_use]
-    pub fn rang(&self, port: u8) -> bool {
-        self.rung.get(usize::from(port)).is_some_and(Interrupt::fired)
-    }
-
     /// The ports that changed since the last call; on the first call, all that are up. Costs one memory load
     /// when nothing changed. A replaced peer is reported as down, then up.
     pub fn changes(&mut self) -> impl Iterator<Item = PortChange> + '_ {
