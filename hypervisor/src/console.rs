@@ -158,7 +158,7 @@ mod tests {
         for _ in 0..1000 {
             output.write_all(&[b'x'; 1024]).unwrap();
         }
-        assert!(started.elapsed() < Duration::from_secs(5));
+        assert!(started.elapsed() < Duration::from_secs(60));
         assert!(stats.console_dropped.load(Ordering::Relaxed) > 0);
         drop(read);
     }

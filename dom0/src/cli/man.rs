@@ -17,7 +17,7 @@ pub(super) fn print(command: &clap::Command, out: &mut impl Write) -> io::Result
     man.render_options_section(out)?;
     let mut roff = Roff::new();
     roff.control("SH", ["COMMANDS"]);
-    subcommands(&command, "", &mut roff);
+    subcommands(&command, "", "", &mut roff);
     domain_files(&mut roff);
     roff.control("SH", ["FILES"]);
     let files = [
@@ -28,10 +28,11 @@ pub(super) fn print(command: &clap::Command, out: &mut impl Write) -> io::Result
         ),
         (
             "/usr/lib/bulkhead",
-            "bulkhead-vmm and the images of netvm, firewallvm and torvm (with torvm.bundle); BULKHEAD_LIB names another \
-             directory",
+            "bulkhead-vmm, bulkhead-relays (for torvms) and the images of netvm, firewallvm and torvm (with torvm.bundle); \
+             BULKHEAD_LIB names another directory",
         ),
         ("/var/lib/bulkhead/NAME.store", "the disk on which a torvm keeps its guards; readable to root only"),
+        ("/var/lib/bulkhead/NAME.relays", "the relays that a torvm was last shown to be allowed to reach"),
         ("/var/log/bulkhead/NAME.gateway", "what the gateway program of a torvm reported, as JSON lines"),
         ("/run/bulkhead/bulkheadd.sock", "the daemon's socket, for root and the group bulkhead"),
         ("/var/log/bulkhead/NAME.log", "what a domain printed on its console"),
@@ -46,11 +47,15 @@ pub(super) fn print(command: &clap::Command, out: &mut impl Write) -> io::Result
     roff.to_writer(out)
 }
 
-fn subcommands(command: &clap::Command, above: &str, roff: &mut Roff) {
+/// `behind`: the options that all subcommands of this one take.
+fn subcommands(command: &clap::Command, above: &str, behind: &str, roff: &mut Roff) {
+    let everywhere = |id: &clap::Id| command.get_arguments().any(|a| a.is_global_set() && a.get_id() == id);
     for sub in command.get_subcommands().filter(|s| s.get_name() != "help") {
         let name = format!("{above}{}", sub.get_name());
         if sub.has_subcommands() {
-            subcommands(sub, &format!("{name} "), roff);
+            let common = sub.get_arguments().filter(|a| a.is_global_set() && !everywhere(a.get_id()));
+            let common: String = common.map(|argument| format!(" {argument}")).collect();
+            subcommands(sub, &format!("{name} "), &format!("{behind}{common}"), roff);
             continue;
         }
         let mut usage = name;
@@ -58,6 +63,7 @@ fn subcommands(command: &clap::Command, above: &str, roff: &mut Roff) {
             usage.push(' ');
             usage.push_str(&argument.to_string());
         }
+        usage.push_str(behind);
         roff.control("TP", []).text([bold(usage)]);
         roff.text([roman(sub.get_about().map(ToString::to_string).unwrap_or_default())]);
     }
@@ -86,6 +92,7 @@ mod tests {
             "nic assign",
             "rules edit",
             "tor bridges add",
+            "\\-\\-domain <NAME>",
             "route",
             "completions",
             "strict_reset",

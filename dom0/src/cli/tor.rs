@@ -38,9 +38,9 @@ enum Verb {
     },
     /// Give an AppVM a new identity, or every one: circuits used so far are not used again
     Newnym {
-        /// The AppVM
+        /// The AppVM [default: all that are behind the torvm]
         appvm: Option<Name>,
-        /// Cut what it has open
+        /// Cut what they have open
         #[arg(long)]
         close: bool,
     },
@@ -110,10 +110,10 @@ struct IsolationArguments {
     /// Different SOCKS user names or passwords: different circuits
     #[arg(long, value_name = "true|false")]
     socks_credentials: Option<bool>,
-    /// Ports that share no circuit with others, like 25,465,587; once for each class
+    /// Ports that share no circuit with others, like 25,465,587: one more class; once for each
     #[arg(long = "port-class", value_name = "PORTS", value_delimiter = ' ')]
     port_classes: Vec<PortClass>,
-    /// Forget the classes of ports there are
+    /// Forget the classes of ports that there were before
     #[arg(long)]
     no_port_classes: bool,
 }

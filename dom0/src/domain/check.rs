@@ -33,7 +33,9 @@ pub fn all(domains: &Domains) -> Result<(), Problems> {
 }
 
 fn problem(domain: &Domain, line: usize, field: &str, why: String, remedy: impl Into<String>) -> Problem {
-    Problem::new(format!("{}:{line}: {field}", domain.file.display()), why, remedy)
+    // What a request would have there, and the file has not, is on no line.
+    let line = if line == 0 { String::new() } else { format!(":{line}") };
+    Problem::new(format!("{}{line}: {field}", domain.file.display()), why, remedy)
 }
 
 /// A netvm has no upstream, a firewallvm stands behind a netvm, a torvm behind a firewallvm, an AppVM behind one of the

@@ -95,6 +95,11 @@ pub enum TorChange {
     Isolation(Isolation),
 }
 
+/// Why a bridge is not added.
+const ALREADY: &str = "has this bridge already";
+/// Why a bridge is not removed.
+const NO_SUCH: &str = "has no such bridge";
+
 /// Changes a torvm's table `[tor]` in the file; written as by [`devices`].
 ///
 /// # Errors
@@ -126,11 +131,11 @@ fn tor_changed(text: &str, change: &TorChange) -> Result<String, String> {
     let is = |value: &Value, line: &str| value.as_str().is_some_and(|value| words(value) == words(line));
     match change {
         TorChange::AddBridge(line) if list.iter().any(|v| is(v, line)) => {
-            return Err("has this bridge already".to_owned());
+            return Err(ALREADY.to_owned());
         }
         TorChange::AddBridge(line) => list.push(line.as_str()),
         TorChange::RemoveBridge(line) if !list.iter().any(|v| is(v, line)) => {
-            return Err("has no such bridge".to_owned());
+            return Err(NO_SUCH.to_owned());
         }
         TorChange::RemoveBridge(line) => list.retain(|v| !is(v, line)),
         TorChange::Isolation(_) => {}
@@ -158,7 +163,12 @@ fn isolate(table: &mut dyn toml_edit::TableLike, isolation: &Isolation) {
 /// Replaces a file by what `change` makes of its text.
 fn edit(file: &Path, change: impl FnOnce(&str) -> Result<String, String>) -> Result<(), Problem> {
     let fail = |why: String| {
-        Problem::new(file.display().to_string(), why, "edit the file by hand, or make its directory writable")
+        let remedy = match why.as_str() {
+            ALREADY => "`bulkhead tor bridges` lists them; there is nothing to do",
+            NO_SUCH => "`bulkhead tor bridges` lists them; give the whole line",
+            _ => "edit the file by hand, or make its directory writable",
+        };
+        Problem::new(file.display().to_string(), why, remedy)
     };
     let text = std::fs::read_to_string(file).map_err(|e| fail(format!("cannot be read: {e}")))?;
     let changed = change(&text).map_err(fail)?;
@@ -255,9 +265,9 @@ mod tests {
             "{added}"
         );
         let again = tor_changed(&added, &TorChange::AddBridge(bridge.replace("  ", " ")));
-        assert_eq!(again.unwrap_err(), "has this bridge already");
+        assert_eq!(again.unwrap_err(), ALREADY);
         assert_eq!(tor_changed(&added, &TorChange::RemoveBridge(bridge.clone())).unwrap(), text);
-        assert_eq!(tor_changed(text, &TorChange::RemoveBridge(bridge)).unwrap_err(), "has no such bridge");
+        assert_eq!(tor_changed(text, &TorChange::RemoveBridge(bridge)).unwrap_err(), NO_SUCH);
         let isolation = Isolation {
             destination_port: true,
             port_classes: vec![vec![22], vec![25, 587]],

@@ -191,8 +191,11 @@ fn check_classes(classes: &[Vec<u16>]) -> Result<(), String> {
         if class.is_empty() || class.len() > ports {
             return Err(format!("a class of {} ports; one has 1 to {ports}", class.len()));
         }
-        if let Some(port) = class.iter().find(|port| **port == 0 || !seen.insert(**port)) {
-            return Err(format!("port {port} is no port, or stands there twice"));
+        if class.contains(&0) {
+            return Err("0 is no port".to_owned());
+        }
+        if let Some(port) = class.iter().find(|port| !seen.insert(**port)) {
+            return Err(format!("port {port} is in two classes, or twice in one"));
         }
     }
     Ok(())

@@ -394,7 +394,7 @@ fn isolation_is_saved_and_told_and_what_is_wrong_changes_nothing() {
     assert_eq!(machine.tor::<Isolated>(Request::TorIsolation { torvm: None }).isolation, isolation);
     let file = std::fs::read_to_string(machine.path("domains/tor.toml")).unwrap();
     let bad = Isolation { port_classes: vec![vec![22], vec![22]], ..isolation };
-    assert!(machine.change_tor(TorChange::Isolation(bad)).unwrap_err().contains("stands there twice"));
+    assert!(machine.change_tor(TorChange::Isolation(bad)).unwrap_err().contains("is in two classes"));
     assert_eq!(std::fs::read_to_string(machine.path("domains/tor.toml")).unwrap(), file);
 }
 

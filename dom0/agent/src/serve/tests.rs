@@ -91,9 +91,9 @@ fn terminal_has_the_size_that_was_asked_for() {
 #[test]
 fn lingering_descendants_do_not_hold_the_session() {
     let start = Instant::now();
-    let (stdout, _, last) = session(sh("sleep 30 & echo done")).finish();
+    let (stdout, _, last) = session(sh("sleep 300 & echo done")).finish();
     assert_eq!((stdout.as_str(), last), ("done\n", FromAgent::Exited(0)));
-    assert!(start.elapsed() < Duration::from_secs(10));
+    assert!(start.elapsed() < Duration::from_secs(200));
 }
 
 #[test]
