@@ -16,6 +16,8 @@ const HTTP: u16 = 9080;
 /// A name server that there is none of.
 const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(10, 139, 1, 1);
 const LIMIT: Duration = Duration::from_secs(60);
+/// How often something is tried that may fail once.
+const TRIES: usize = 5;
 
 /// A client by its address.
 #[derive(Clone, Copy)]
@@ -28,7 +30,7 @@ pub(crate) struct Reply {
     pub(crate) addresses: Vec<Ipv4Addr>,
 }
 
-/// A connection on which the far end waits for the rest of a request.
+/// A connection on which the far end sends, for an hour.
 pub(crate) struct Held(TcpStream);
 
 impl Held {
@@ -62,16 +64,12 @@ impl Client {
 
     /// Opens a stream and keeps it open.
     pub(crate) fn hold(self, to: (IpAddr, u16)) -> Held {
-        let mut stream = self.connect(to.into()).expect("connects");
-        stream.write_all(b"GET / HTTP/1.0\r\n").expect("sent");
-        Held(stream)
+        held(|| self.connect(to.into()).map_err(|e| e.kind()))
     }
 
     /// Opens a stream by SOCKS and keeps it open.
     pub(crate) fn socks_hold(self, host: &str, port: u16, credentials: Option<(&str, &str)>) -> Held {
-        let mut stream = self.socks(1, host, port, credentials).expect("connects").0;
-        stream.write_all(b"GET / HTTP/1.0\r\n").expect("sent");
-        Held(stream)
+        held(|| Ok(self.socks(1, host, port, credentials)?.0))
     }
 
     /// Fetches `/` by SOCKS.
@@ -122,7 +120,10 @@ impl Client {
             // C tor's exits say no more of a refusal on their own machine.
             (_, [5, 1 | 5, ..]) => Err(ErrorKind::ConnectionRefused),
             (_, [5, 0xf6, ..]) => Err(ErrorKind::AddrNotAvailable),
-            (_, other) => panic!("{other:?}"),
+            (_, other) => {
+                eprintln!("SOCKS: {other:?}");
+                Err(ErrorKind::Other)
+            }
         }
     }
 
@@ -139,7 +140,10 @@ impl Client {
         match String::from_utf8_lossy(&head).split(' ').nth(1) {
             Some("200") => fetch(stream),
             Some("500" | "502") => Err(ErrorKind::ConnectionRefused),
-            other => panic!("{other:?}"),
+            other => {
+                eprintln!("HTTP: {other:?}");
+                Err(ErrorKind::Other)
+            }
         }
     }
 
@@ -163,6 +167,37 @@ impl Client {
             addresses: records.map(|record| record.expect("a record").data().addr()).collect(),
         }
     }
+}
+
+/// What is wanted, or what came instead when it was asked for some times: through Tor any stream may fail, the more on a
+/// busy machine, where a circuit may take too long.
+pub(crate) fn at_last<T: PartialEq>(wanted: &T, mut ask: impl FnMut() -> T) -> T {
+    let mut came = ask();
+    for _ in 1..TRIES {
+        if came == *wanted {
+            break;
+        }
+        came = ask();
+    }
+    came
+}
+
+/// A connection that the far end has answered on, so that its stream stands.
+fn held(connect: impl Fn() -> Result<TcpStream, ErrorKind>) -> Held {
+    let attempt = || -> Result<Held, ErrorKind> {
+        let mut stream = connect()?;
+        stream.write_all(b"GET /long HTTP/1.0\r\nHost: page.test\r\n\r\n").map_err(|e| e.kind())?;
+        stream.read_exact(&mut [0]).map_err(|e| e.kind())?;
+        Ok(Held(stream))
+    };
+    let mut last = None;
+    for _ in 0..TRIES {
+        match attempt() {
+            Ok(held) => return held,
+            Err(why) => last = Some(why),
+        }
+    }
+    panic!("no stream in {TRIES} attempts: {last:?}");
 }
 
 fn request(stream: &mut TcpStream) -> Result<(), ErrorKind> {

@@ -12,7 +12,7 @@ use control::codec::{self, MAX_LEN};
 use control::tor::{Circuit, DocumentKind, GatewayCommand, GatewayReport, Status};
 
 /// How long anything may take.
-const LIMIT: Duration = Duration::from_secs(90);
+const LIMIT: Duration = Duration::from_secs(240);
 
 /// A running program; killed when it is dropped.
 pub(crate) struct Program {
