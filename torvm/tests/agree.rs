@@ -53,7 +53,7 @@ mod both {
         events: counters, semaphores, edges, levels, oneshot, duplicates, closed, refused, many, polling, pairs,
             timeouts;
         memory: mapping, protecting, files_mapped, remapping, heap, advising, bad_pointers;
-        sockets: connecting, refusing, talking, at_once, much, half_closing, closing, resetting, waiting, oddities;
+        sockets: connecting, refusing, talking, at_once, at_once_in_pieces, much, half_closing, closing, resetting, waiting, oddities;
         process: identity, signals, clocks, limits, random, futex;
     }
 }

@@ -1,6 +1,7 @@
 //! Reading and writing.
 
 use super::arguments::length;
+use super::vectors::{Piece, gather, scatter, total};
 use super::{Done, Stop};
 use crate::descriptors::{Object, flags};
 use crate::disk::Disk;
@@ -22,8 +23,18 @@ enum Target {
 impl<P: Processor, S: Sockets, D: Disk> Layer<P, S, D> {
     /// `read`, `pread64` with `at`.
     pub(super) fn read(&mut self, fd: i32, to: u64, len: u64, at: Option<u64>) -> Done {
+        self.read_pieces(fd, &[(to, length(len))], at)
+    }
+
+    /// `write`, `pwrite64` with `at`.
+    pub(super) fn write(&mut self, fd: i32, from: u64, len: u64, at: Option<u64>) -> Done {
+        self.write_pieces(fd, &[(from, length(len))], at)
+    }
+
+    /// Reads to pieces of memory, of a stream all that there is.
+    pub(super) fn read_pieces(&mut self, fd: i32, to: &[Piece], at: Option<u64>) -> Done {
         let (target, start) = self.target(fd, at, flags::WRONLY)?;
-        let len = length(len);
+        let len = total(to);
         let done = self.with_scratch(|layer, buffer| {
             let mut done = 0;
             while done < len {
@@ -35,8 +46,8 @@ impl<P: Processor, S: Sockets, D: Disk> Layer<P, S, D> {
                     Err(stop) if done == 0 => return Err(stop),
                     Err(_) => break,
                 };
-                let address = to.checked_add(done as u64).ok_or(Errno::FAULT)?;
-                if layer.memory().write(address, piece.get(..got).unwrap_or_default()).is_err() {
+                let bytes = piece.get(..got).unwrap_or_default();
+                if scatter(layer.memory(), to, done, bytes).is_err() {
                     return if done == 0 { Err(Errno::FAULT.into()) } else { Ok(done) };
                 }
                 done += got;
@@ -49,22 +60,20 @@ impl<P: Processor, S: Sockets, D: Disk> Layer<P, S, D> {
         self.advance(fd, target, at.is_none().then_some(start), done)
     }
 
-    /// `write`, `pwrite64` with `at`.
-    pub(super) fn write(&mut self, fd: i32, from: u64, len: u64, at: Option<u64>) -> Done {
+    /// Writes from pieces of memory, to a stream all that there is room for.
+    pub(super) fn write_pieces(&mut self, fd: i32, from: &[Piece], at: Option<u64>) -> Done {
         let (target, start) = self.target(fd, at, 0)?;
-        let len = length(len);
+        let len = total(from);
         if matches!(target, Target::Device(Device::Null | Device::Zero)) {
             return Ok(len as u64);
         }
         let done = self.with_scratch(|layer, buffer| {
             let mut done = 0;
             while done < len {
-                let want = (len - done).min(buffer.len());
-                let piece = buffer.get_mut(..want).ok_or(Errno::INVAL)?;
-                let address = from.checked_add(done as u64).ok_or(Errno::FAULT)?;
-                if layer.memory().read(address, piece).is_err() {
+                let Ok(here) = gather(layer.memory(), from, done, buffer) else {
                     return if done == 0 { Err(Errno::FAULT.into()) } else { Ok(done) };
-                }
+                };
+                let piece = buffer.get(..here).unwrap_or_default();
                 match layer.write_target(fd, target, start.saturating_add(done as u64), piece) {
                     Ok(got) => done += got,
                     Err(stop) if done == 0 => return Err(stop),
@@ -77,22 +86,6 @@ impl<P: Processor, S: Sockets, D: Disk> Layer<P, S, D> {
             Ok(done)
         })?;
         self.advance(fd, target, at.is_none().then_some(start), done)
-    }
-
-    /// Reads into a buffer of the layer.
-    pub(super) fn read_into(&mut self, fd: i32, out: &mut [u8]) -> Result<usize, Stop> {
-        let (target, start) = self.target(fd, None, flags::WRONLY)?;
-        let got = self.read_target(fd, target, start, out)?;
-        self.advance(fd, target, Some(start), got)?;
-        Ok(got)
-    }
-
-    /// Writes a buffer of the layer.
-    pub(super) fn write_from(&mut self, fd: i32, bytes: &[u8]) -> Result<usize, Stop> {
-        let (target, start) = self.target(fd, None, 0)?;
-        let done = self.write_target(fd, target, start, bytes)?;
-        self.advance(fd, target, Some(start), done)?;
-        Ok(done)
     }
 
     /// What a descriptor means and where to begin. `never` is the access mode that forbids it (0: `O_RDONLY`).

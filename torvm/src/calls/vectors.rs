@@ -1,7 +1,6 @@
-//! Reading and writing several pieces at once. What does not fit into the layer's buffer is left for the next call, as a
-//! short result allows.
+//! Where in the program's memory the bytes of a call are: in several pieces, or in one.
 
-use super::{Done, Stop};
+use super::Done;
 use crate::disk::Disk;
 use crate::errno::Errno;
 use crate::layer::Layer;
@@ -13,20 +12,19 @@ use alloc::vec::Vec;
 /// Most pieces (`IOV_MAX`).
 const MOST: u64 = 1024;
 
-/// A piece: address and length.
-type Piece = (u64, usize);
+/// What a call moves at most, in bytes: more than all files and buffers of sockets hold. Devices would go on for long, as
+/// pieces can lie over each other.
+const MOST_BYTES: usize = 16 << 20;
 
-/// Reads the list of pieces, up to `room` bytes in all.
-pub(super) fn pieces(
-    memory: &impl UserMemory,
-    at: u64,
-    count: u64,
-    room: usize,
-) -> Result<Vec<Piece>, Errno> {
+/// A piece: address and length.
+pub(super) type Piece = (u64, usize);
+
+/// Reads the list of pieces; what is too much of them is cut.
+pub(super) fn pieces(memory: &impl UserMemory, at: u64, count: u64) -> Result<Vec<Piece>, Errno> {
     if count > MOST {
         return Err(Errno::INVAL);
     }
-    let (mut out, mut left) = (Vec::new(), room);
+    let (mut out, mut left) = (Vec::new(), MOST_BYTES);
     for index in 0..count {
         let entry = at.checked_add(16 * index).ok_or(Errno::FAULT)?;
         let address = read_u64(memory, entry)?;
@@ -43,23 +41,47 @@ pub(super) fn pieces(
     Ok(out)
 }
 
-/// Copies the pieces together; returns how much that is.
-pub(super) fn gather(memory: &impl UserMemory, pieces: &[Piece], buffer: &mut [u8]) -> Result<usize, Errno> {
+/// What of the pieces lies behind their first `skip` bytes, `most` bytes of it. What would lie beyond the last address
+/// lies there, where nobody has anything.
+pub(super) fn parts(pieces: &[Piece], skip: usize, most: usize) -> impl Iterator<Item = Piece> {
+    let (mut skip, mut left) = (skip, most);
+    pieces.iter().filter_map(move |&(address, len)| {
+        let before = len.min(skip);
+        skip -= before;
+        let here = (len - before).min(left);
+        left -= here;
+        (here > 0).then_some((address.saturating_add(before as u64), here))
+    })
+}
+
+/// Copies together what lies behind the first `skip` bytes of the pieces, as much as there is room for; returns how much
+/// that is.
+pub(super) fn gather(
+    memory: &impl UserMemory,
+    pieces: &[Piece],
+    skip: usize,
+    buffer: &mut [u8],
+) -> Result<usize, Errno> {
     let mut done = 0;
-    for (address, len) in pieces {
+    for (address, len) in parts(pieces, skip, buffer.len()) {
         let place = buffer.get_mut(done..done + len).ok_or(Errno::INVAL)?;
-        memory.read(*address, place)?;
+        memory.read(address, place)?;
         done += len;
     }
     Ok(done)
 }
 
-/// Copies to the pieces.
-pub(super) fn scatter(memory: &mut impl UserMemory, pieces: &[Piece], bytes: &[u8]) -> Result<(), Errno> {
+/// Copies to what lies behind the first `skip` bytes of the pieces.
+pub(super) fn scatter(
+    memory: &mut impl UserMemory,
+    pieces: &[Piece],
+    skip: usize,
+    bytes: &[u8],
+) -> Result<(), Errno> {
     let mut rest = bytes;
-    for (address, len) in pieces {
-        let (here, behind) = rest.split_at(rest.len().min(*len));
-        memory.write(*address, here)?;
+    for (address, len) in parts(pieces, skip, bytes.len()) {
+        let (here, behind) = rest.split_at(rest.len().min(len));
+        memory.write(address, here)?;
         rest = behind;
     }
     Ok(())
@@ -73,22 +95,13 @@ pub(super) fn total(pieces: &[Piece]) -> usize {
 impl<P: Processor, S: Sockets, D: Disk> Layer<P, S, D> {
     /// `readv`.
     pub(super) fn readv(&mut self, fd: i32, at: u64, count: u64) -> Done {
-        self.with_scratch(|layer, buffer| {
-            let pieces = pieces(layer.memory(), at, count, buffer.len())?;
-            let room = buffer.get_mut(..total(&pieces)).ok_or(Errno::INVAL)?;
-            let got = layer.read_into(fd, room)?;
-            scatter(layer.memory(), &pieces, room.get(..got).unwrap_or_default())?;
-            Ok::<_, Stop>(got as u64)
-        })
+        let to = pieces(self.memory(), at, count)?;
+        self.read_pieces(fd, &to, None)
     }
 
     /// `writev`.
     pub(super) fn writev(&mut self, fd: i32, at: u64, count: u64) -> Done {
-        self.with_scratch(|layer, buffer| {
-            let pieces = pieces(layer.memory(), at, count, buffer.len())?;
-            let len = gather(layer.memory(), &pieces, buffer)?;
-            let bytes = buffer.get(..len).unwrap_or_default();
-            layer.write_from(fd, bytes).map(|done| done as u64)
-        })
+        let from = pieces(self.memory(), at, count)?;
+        self.write_pieces(fd, &from, None)
     }
 }

@@ -361,6 +361,14 @@ pub(crate) fn vectors(k: &mut Kernel<'_>, r: &mut Record) {
     r.note("bad list", k.call(libc::SYS_writev, &[fd, 8, 1]));
     k.put(list, &vector(&[(b, u64::MAX)]));
     r.note("negative", k.call(libc::SYS_writev, &[fd, list, 1]));
+    let room = k.call(libc::SYS_mmap, &[0, 200_000, 3, 0x22, u64::MAX, 0]).cast_unsigned();
+    k.put(room + 80_000, b"middle");
+    k.put(list, &vector(&[(room, 80_000), (room + 80_000, 10), (room, 60_000)]));
+    r.note("long", k.call(libc::SYS_writev, &[fd, list, 3]));
+    k.call(libc::SYS_lseek, &[fd, (-80_000_i64).cast_unsigned(), 1]);
+    k.put(list, &vector(&[(room + 100_000, 19_990), (room + 190_000, 10), (room, 200_000)]));
+    r.note("long", k.call(libc::SYS_readv, &[fd, list, 3]));
+    r.note("its middle", k.get(room + 190_000, 10));
 }
 
 pub(crate) fn devices(k: &mut Kernel<'_>, r: &mut Record) {

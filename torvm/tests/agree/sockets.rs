@@ -175,9 +175,12 @@ pub(crate) fn talking(k: &mut Kernel<'_>, r: &mut Record) {
 }
 
 /// What is there comes in one piece, however long: a short one means to who waits for edges that there is no more.
-pub(crate) fn at_once(k: &mut Kernel<'_>, r: &mut Record) {
-    const LONG: u64 = 100_000;
-    let port = k.port(10);
+/// Bytes in more than one buffer of the layer.
+const LONG: u64 = 100_000;
+
+/// The receiver and the sender of a connection that has room for so many bytes, and memory for twice as many.
+fn roomy(k: &mut Kernel<'_>, r: &mut Record, port: u16) -> (u64, u64, u64) {
+    let port = k.port(port);
     let listener = listener(k, port);
     let fd = socket(k, NONBLOCK);
     k.put(k.buffer, &200_000_u32.to_le_bytes());
@@ -185,19 +188,74 @@ pub(crate) fn at_once(k: &mut Kernel<'_>, r: &mut Record) {
     connect(k, fd, port);
     k.settle();
     let other = accept(k, listener).cast_unsigned();
-    let room = k.call(libc::SYS_mmap, &[0, LONG, 3, 0x22, u64::MAX, 0]).cast_unsigned();
+    let memory = k.call(libc::SYS_mmap, &[0, 2 * LONG, 3, 0x22, u64::MAX, 0]).cast_unsigned();
+    let pattern: Vec<u8> = (0..LONG).map(|n| u8::try_from(n % 251).expect("small")).collect();
+    k.put(memory, &pattern);
+    (fd, other, memory)
+}
+
+/// Calls `send` with how much was sent until everything was.
+fn send_all(k: &mut Kernel<'_>, r: &mut Record, mut send: impl FnMut(&mut Kernel<'_>, u64) -> i64) {
     let mut sent = 0;
     for _ in 0..1000 {
-        let some = k.call(libc::SYS_sendto, &[other, room, LONG - sent, 0x4000, 0, 0]);
-        sent += u64::try_from(some).unwrap_or(0);
+        sent += u64::try_from(send(k, sent)).unwrap_or(0);
         k.settle();
         if sent == LONG {
             break;
         }
     }
     r.note("sent", sent);
-    r.note("received", k.call(libc::SYS_recvfrom, &[fd, room, LONG, 0, 0, 0]));
+}
+
+/// Whether the second half of the memory is as the first.
+fn arrived(k: &mut Kernel<'_>, memory: u64) -> bool {
+    let len = usize::try_from(LONG).expect("short");
+    let (sent, received) = (k.get(memory, len), k.get(memory + LONG, len));
+    k.put(memory + LONG, &vec![0; len]);
+    sent == received
+}
+
+pub(crate) fn at_once(k: &mut Kernel<'_>, r: &mut Record) {
+    let (fd, other, memory) = roomy(k, r, 10);
+    send_all(k, r, |k, sent| k.call(libc::SYS_sendto, &[other, memory + sent, LONG - sent, 0x4000, 0, 0]));
+    r.note("received", k.call(libc::SYS_recvfrom, &[fd, memory + LONG, LONG, 0, 0, 0]));
+    r.note("as it was", arrived(k, memory));
     r.note("no more", receive(k, fd, 8));
+}
+
+pub(crate) fn at_once_in_pieces(k: &mut Kernel<'_>, r: &mut Record) {
+    let (fd, other, memory) = roomy(k, r, 11);
+    let (list, header) = (k.buffer + 1024, k.buffer + 2048);
+    let put = |k: &mut Kernel<'_>, pieces: [(u64, u64); 3]| {
+        let words = pieces.iter().flat_map(|(at, len)| [at.to_le_bytes(), len.to_le_bytes()].concat());
+        k.put(list, &words.collect::<Vec<u8>>());
+        k.put(header, &[0, 0, list, 3, 0, 0, 0].map(u64::to_le_bytes).concat());
+    };
+    let from = |sent: u64| {
+        let (one, two) = ((LONG - sent).min(1), (LONG - sent).saturating_sub(1).min(69_999));
+        [
+            (memory + sent, one),
+            (memory + sent + one, two),
+            (memory + sent + one + two, LONG - sent - one - two),
+        ]
+    };
+    let to = [(memory + LONG, 65_535), (memory + LONG + 65_535, 2), (memory + LONG + 65_537, LONG - 65_537)];
+    send_all(k, r, |k, sent| {
+        put(k, from(sent));
+        k.call(libc::SYS_sendmsg, &[other, header, 0x4000])
+    });
+    put(k, to);
+    r.note("received", k.call(libc::SYS_readv, &[fd, list, 3]));
+    r.note("as it was", arrived(k, memory));
+    send_all(k, r, |k, sent| {
+        put(k, from(sent));
+        k.call(libc::SYS_writev, &[other, list, 3])
+    });
+    put(k, to);
+    r.note("received", k.call(libc::SYS_recvmsg, &[fd, header, 0]));
+    r.note("as it was", arrived(k, memory));
+    r.note("no more", receive(k, fd, 8));
+    r.note("none", k.call(libc::SYS_readv, &[fd, list, 0]));
 }
 
 pub(crate) fn much(k: &mut Kernel<'_>, r: &mut Record) {

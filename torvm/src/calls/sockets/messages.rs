@@ -2,7 +2,7 @@
 
 use super::addresses;
 use crate::calls::arguments::length;
-use crate::calls::vectors::{gather, pieces, scatter, total};
+use crate::calls::vectors::{Piece, gather, parts, pieces, scatter, total};
 use crate::calls::{Arguments, Done, Stop};
 use crate::descriptors::Object;
 use crate::disk::Disk;
@@ -11,6 +11,7 @@ use crate::layer::{Layer, SCRATCH};
 use crate::memory::{read_u32, read_u64};
 use crate::processor::Processor;
 use crate::sockets::{SocketKind, Sockets};
+use alloc::vec::Vec;
 use core::net::SocketAddrV4;
 
 const MSG_OOB: u32 = 1;
@@ -25,44 +26,17 @@ const CONTROL_LEN: u64 = 40;
 const FLAGS: u64 = 48;
 
 impl<P: Processor, S: Sockets, D: Disk> Layer<P, S, D> {
-    /// `sendto`. As of [`Self::recvfrom`], a short result means that there is no more room.
+    /// `sendto`.
     pub(in crate::calls) fn sendto(&mut self, a: Arguments) -> Done {
-        let (fd, from, flags) = (a.int(0), a.word(1), a.low(3));
+        let fd = a.int(0);
         let peer = self.destination(fd, a.word(4), a.low(5))?;
-        let len = length(a.word(2));
-        if peer.is_some() && len > LONGEST {
-            return Err(Errno::MSGSIZE.into());
-        }
-        let sent = self.with_scratch(|layer, buffer| {
-            let most = len.min(buffer.len());
-            let bytes = buffer.get_mut(..most).ok_or(Errno::INVAL)?;
-            layer.memory().read(from, bytes)?;
-            layer.send_message(fd, bytes, peer, flags)
-        })?;
-        let more = rest(sent, len).map(|rest| self.write(fd, from.saturating_add(sent), rest, None));
-        Ok(sent.saturating_add(more.map_or(0, |more| more.unwrap_or(0))))
+        self.send_pieces(fd, &[(a.word(1), length(a.word(2)))], peer, a.low(3))
     }
 
-    /// `recvfrom`. Who waits for edges takes a short result for the last of a stream that there is now, so that one that
-    /// our buffer would cut goes on.
+    /// `recvfrom`.
     pub(in crate::calls) fn recvfrom(&mut self, a: Arguments) -> Done {
-        let (fd, to, flags, address, address_len) = (a.int(0), a.word(1), a.low(3), a.word(4), a.word(5));
-        let len = length(a.word(2));
-        let got = self.with_scratch(|layer, buffer| {
-            let most = len.min(buffer.len());
-            let room = buffer.get_mut(..most).ok_or(Errno::INVAL)?;
-            let (got, peer) = layer.receive_message(fd, room, flags)?;
-            layer.memory().write(to, room.get(..got).unwrap_or_default())?;
-            if address != 0 {
-                match peer {
-                    Some(peer) => addresses::write(layer.memory(), address, address_len, peer)?,
-                    None => layer.memory().write(address_len, &[0; 4])?,
-                }
-            }
-            Ok::<_, Stop>(got as u64)
-        })?;
-        let more = rest(got, len).map(|rest| self.read(fd, to.saturating_add(got), rest, None));
-        Ok(got.saturating_add(more.map_or(0, |more| more.unwrap_or(0))))
+        let name = Some(a.word(4)).filter(|at| *at != 0).map(|at| (at, a.word(5)));
+        self.receive_pieces(a.int(0), &[(a.word(1), length(a.word(2)))], name, a.low(3))
     }
 
     /// `sendmsg`: what is in its control part is not looked at.
@@ -70,37 +44,61 @@ impl<P: Processor, S: Sockets, D: Disk> Layer<P, S, D> {
         let name = read_u64(self.memory(), header)?;
         let name_len = read_u32(self.memory(), place(header, NAME_LEN)?)?;
         let peer = self.destination(fd, name, name_len)?;
-        let (list, count) = self.list(header)?;
-        self.with_scratch(|layer, buffer| {
-            let pieces = pieces(layer.memory(), list, count, buffer.len())?;
-            let len = gather(layer.memory(), &pieces, buffer)?;
-            layer.send_message(fd, buffer.get(..len).unwrap_or_default(), peer, flags)
-        })
+        let from = self.list(header)?;
+        self.send_pieces(fd, &from, peer, flags)
     }
 
     /// `recvmsg`: there is never anything for the control part.
     pub(in crate::calls) fn recvmsg(&mut self, fd: i32, header: u64, flags: u32) -> Done {
         let name = read_u64(self.memory(), header)?;
-        let (list, count) = self.list(header)?;
-        self.with_scratch(|layer, buffer| {
-            let pieces = pieces(layer.memory(), list, count, buffer.len())?;
-            let room = buffer.get_mut(..total(&pieces)).ok_or(Errno::INVAL)?;
-            let (got, peer) = layer.receive_message(fd, room, flags)?;
-            scatter(layer.memory(), &pieces, room.get(..got).unwrap_or_default())?;
-            let len_at = place(header, NAME_LEN)?;
-            match peer {
-                Some(peer) if name != 0 => addresses::write(layer.memory(), name, len_at, peer)?,
-                _ => layer.memory().write(len_at, &[0; 4])?,
-            }
-            layer.memory().write(place(header, CONTROL_LEN)?, &[0; 8])?;
-            layer.memory().write(place(header, FLAGS)?, &[0; 4])?;
-            Ok(got as u64)
-        })
+        let to = self.list(header)?;
+        let len_at = place(header, NAME_LEN)?;
+        let named = (name != 0).then_some((name, len_at));
+        let got = self.receive_pieces(fd, &to, named, flags)?;
+        if named.is_none() {
+            self.memory().write(len_at, &[0; 4])?;
+        }
+        self.memory().write(place(header, CONTROL_LEN)?, &[0; 8])?;
+        self.memory().write(place(header, FLAGS)?, &[0; 4])?;
+        Ok(got)
     }
 
-    fn list(&mut self, header: u64) -> Result<(u64, u64), Errno> {
+    /// Sends what is in pieces of memory. As of [`Self::receive_pieces`], a short result means that there is no more room.
+    fn send_pieces(&mut self, fd: i32, from: &[Piece], peer: Option<SocketAddrV4>, flags: u32) -> Done {
+        if peer.is_some() && total(from) > LONGEST {
+            return Err(Errno::MSGSIZE.into());
+        }
+        let sent = self.with_scratch(|layer, buffer| {
+            let len = gather(layer.memory(), from, 0, buffer)?;
+            layer.send_message(fd, buffer.get(..len).unwrap_or_default(), peer, flags)
+        })?;
+        let more = rest(sent, from).map(|rest| self.write_pieces(fd, &rest, None));
+        Ok(sent.saturating_add(more.map_or(0, |more| more.unwrap_or(0))))
+    }
+
+    /// Receives to pieces of memory; `name` is where the sender's address and its length go. Who waits for edges takes a
+    /// short result for the last of a stream that there is now, so that one that our buffer would cut goes on.
+    fn receive_pieces(&mut self, fd: i32, to: &[Piece], name: Option<(u64, u64)>, flags: u32) -> Done {
+        let got = self.with_scratch(|layer, buffer| {
+            let most = total(to).min(buffer.len());
+            let room = buffer.get_mut(..most).ok_or(Errno::INVAL)?;
+            let (got, peer) = layer.receive_message(fd, room, flags)?;
+            scatter(layer.memory(), to, 0, room.get(..got).unwrap_or_default())?;
+            match (name, peer) {
+                (Some((at, len_at)), Some(peer)) => addresses::write(layer.memory(), at, len_at, peer)?,
+                (Some((_, len_at)), None) => layer.memory().write(len_at, &[0; 4])?,
+                (None, _) => {}
+            }
+            Ok::<_, Stop>(got as u64)
+        })?;
+        let more = rest(got, to).map(|rest| self.read_pieces(fd, &rest, None));
+        Ok(got.saturating_add(more.map_or(0, |more| more.unwrap_or(0))))
+    }
+
+    fn list(&mut self, header: u64) -> Result<Vec<Piece>, Errno> {
         let list = read_u64(self.memory(), place(header, PIECES)?)?;
-        Ok((list, read_u64(self.memory(), place(header, COUNT)?)?))
+        let count = read_u64(self.memory(), place(header, COUNT)?)?;
+        pieces(self.memory(), list, count)
     }
 
     /// Where a message goes: a stream has its one peer, a datagram wants one.
@@ -145,10 +143,10 @@ impl<P: Processor, S: Sockets, D: Disk> Layer<P, S, D> {
     }
 }
 
-/// How much is left of `len` bytes when all that our buffer takes is `done`, which no datagram is.
-fn rest(done: u64, len: usize) -> Option<u64> {
-    const FULL: u64 = SCRATCH as u64;
-    (done == FULL).then(|| (len as u64).saturating_sub(FULL)).filter(|rest| *rest > 0)
+/// What is left of the pieces when all that our buffer takes is `done`, which no datagram is.
+fn rest(done: u64, pieces: &[Piece]) -> Option<Vec<Piece>> {
+    let rest = || parts(pieces, SCRATCH, usize::MAX).collect();
+    (done == SCRATCH as u64 && total(pieces) > SCRATCH).then(rest)
 }
 
 /// A place in the program's `struct msghdr`.
