@@ -3,7 +3,7 @@
 //! Here: negotiation, queue set-up, start and reset. A queue's geometry can be written until the queue is
 //! enabled and never after, whatever the driver writes; only a reset opens it again. Not here: PCI.
 
-use super::lines::{Lines, STATUS_NEEDS_RESET};
+use super::lines::Lines;
 use crate::virtio::device::{Device, F_COMMON, F_EVENT_IDX, F_VERSION_1, Interrupt, Session};
 use crate::virtio::queue::{GuestRam, VirtQueue};
 use std::sync::Arc;
@@ -256,12 +256,6 @@ impl Common {
         for setup in &mut self.setups {
             *setup = Setup::new(setup.max);
         }
-    }
-
-    /// Whether the device has stopped because of what the driver did.
-    #[must_use]
-    pub fn needs_reset(&self) -> bool {
-        self.lines.status() & STATUS_NEEDS_RESET != 0
     }
 }
 
