@@ -74,7 +74,6 @@ pub mod flags {
     pub const NONBLOCK: u32 = 0o4000;
     pub const DIRECTORY: u32 = 0o200_000;
     pub const CLOEXEC: u32 = 0o2_000_000;
-    pub const PATH: u32 = 0o10_000_000;
     pub const TMPFILE: u32 = 0o20_000_000;
 }
 

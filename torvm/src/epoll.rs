@@ -89,18 +89,6 @@ impl Epoll {
         self.entries.retain(|key, _| key.1 != serial);
     }
 
-    /// How many entries there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     /// Whether anything would be reported.
     pub fn is_ready(&self, ready: impl Fn(Serial) -> Ready) -> bool {
         self.entries.iter().any(|(key, entry)| entry.report(ready(key.1)) != 0)

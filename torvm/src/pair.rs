@@ -17,17 +17,6 @@ pub enum Side {
     Right,
 }
 
-impl Side {
-    /// The other end.
-    #[must_use]
-    pub fn other(self) -> Self {
-        match self {
-            Self::Left => Self::Right,
-            Self::Right => Self::Left,
-        }
-    }
-}
-
 #[derive(Debug, Default)]
 struct End {
     inbox: VecDeque<u8>,
