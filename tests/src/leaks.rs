@@ -178,8 +178,10 @@ impl Cable {
         match frame.get_ethertype() {
             EtherTypes::Arp => arp::explain(self, way, bytes),
             EtherTypes::Ipv4 => ipv4::explain(self, way, bytes, connections),
-            EtherTypes::Ipv6 if self.bring_up == BringUp::Netvm => discovery::explain(self, way, bytes),
-            EtherTypes::Ipv6 => Err("IPv6, where there is none".to_owned()),
+            EtherTypes::Ipv6 if way == Way::Out && self.bring_up == BringUp::Arp => {
+                Err("IPv6, where there is none".to_owned())
+            }
+            EtherTypes::Ipv6 => discovery::explain(self, way, bytes),
             other => Err(format!("unknown EtherType {:#06x}", other.0)),
         }
     }

@@ -1,6 +1,6 @@
 //! IPv6: the card's own router and neighbour discovery (RFC 4861), on the link alone.
 
-use super::{Cable, Cause, Mac, Verdict, Way, padding};
+use super::{BringUp, Cable, Cause, Mac, Verdict, Way, padding};
 use pnet_packet::Packet;
 use pnet_packet::ethernet::EthernetPacket;
 use pnet_packet::icmpv6::{self, Icmpv6Packet};
@@ -37,6 +37,8 @@ pub(super) fn explain(cable: &Cable, way: Way, bytes: &[u8]) -> Verdict {
     let kind = icmp.get_icmpv6_type().0;
     let meant = match way {
         Way::Out => said_by_us(cable, &packet, kind, message)?,
+        // Where the card says nothing, a router may still announce itself to everybody.
+        Way::In if cable.bring_up == BringUp::Arp => kind == ROUTER_ADVERTISEMENT && to.is_multicast(),
         Way::In => matches!(kind, ROUTER_ADVERTISEMENT | NEIGHBOUR_SOLICITATION | NEIGHBOUR_ADVERTISEMENT),
     };
     if meant { Ok(Cause::Discovery) } else { Err(format!("ICMPv6 type {kind} from {from} to {to}")) }

@@ -297,16 +297,24 @@ fn plain_text_to_a_relay_is_a_leak() {
     assert!(leaks.to_string().contains("47 45 54 20 2f"), "the frame's bytes are shown: {leaks}");
 }
 
-/// Where the card has its address from the start, neither DHCP nor IPv6 is its own.
+/// Where the card has its address from the start, neither DHCP nor IPv6 is its own; a router announces itself now and
+/// then all the same, to everybody, and to nobody else.
 #[test]
 fn a_fixed_address_needs_arp_alone() {
     let mut cable = super::traffic::cable();
     cable.bring_up = BringUp::Arp;
     let capture = Capture::finished(&super::traffic::captured(&good()));
     let leaks = cable.judge(&capture).unwrap_err();
-    assert_eq!(
-        leaks.found.iter().map(|leak| leak.index).collect::<Vec<_>>(),
-        [0, 1, 2, 3, 4, 5, 6],
-        "{leaks}"
-    );
+    assert_eq!(leaks.found.iter().map(|leak| leak.index).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 6], "{leaks}");
+    let router = "fe80::2".parse().unwrap();
+    let (card, all): (_, Ipv6Addr) = (link_local(CARD), "ff02::1".parse().unwrap());
+    let nodes = [0x33, 0x33, 0, 0, 0, 1];
+    for (what, frame) in [
+        ("an answer to the card", icmpv6((ROUTER_V6, CARD), (router, card), 134, &[0; 12])),
+        ("an announcement by the card", icmpv6((CARD, nodes), (card, all), 134, &[0; 12])),
+        ("a question", icmpv6((ROUTER_V6, nodes), (router, all), 135, &[0; 20])),
+    ] {
+        let capture = Capture::finished(&super::traffic::captured(&[frame]));
+        assert_eq!(cable.judge(&capture).unwrap_err().found.len(), 1, "{what}");
+    }
 }

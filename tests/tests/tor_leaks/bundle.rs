@@ -6,8 +6,8 @@ const HEADER: usize = 110;
 const CONTENT: std::ops::Range<usize> = 54..62;
 const NAME: std::ops::Range<usize> = 94..102;
 
-/// The archive with another content of this file.
-pub(crate) fn replace(archive: &[u8], file: &str, content: &[u8]) -> Vec<u8> {
+/// The archive with another content of this file, made from the one that it has.
+pub(crate) fn change(archive: &[u8], file: &str, change: impl Fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
     let (mut out, mut at, mut found) = (Vec::new(), 0, false);
     while archive.get(at..at + HEADER).is_some_and(|header| header.starts_with(b"070701")) {
         let number = |range: std::ops::Range<usize>| {
@@ -15,10 +15,12 @@ pub(crate) fn replace(archive: &[u8], file: &str, content: &[u8]) -> Vec<u8> {
             usize::from_str_radix(digits, 16).unwrap()
         };
         let body = (at + HEADER + number(NAME)).next_multiple_of(4);
-        let end = (body + number(CONTENT)).next_multiple_of(4);
+        let content = body..body + number(CONTENT);
+        let end = content.end.next_multiple_of(4);
         let name = &archive[at + HEADER..at + HEADER + number(NAME) - 1];
         if name == file.as_bytes() {
             found = true;
+            let content = change(&archive[content]);
             let start = out.len();
             out.extend(&archive[at..body]);
             out[start + CONTENT.start..start + CONTENT.end]

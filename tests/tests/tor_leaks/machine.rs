@@ -10,7 +10,9 @@ use std::ffi::OsString;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
+use tempfile::TempDir;
 use tests::lab::until;
 use tests::leaks::capture::Capture;
 use tests::leaks::{BringUp, Cable, Mac, Report, SMOLTCP_SYN};
@@ -24,6 +26,11 @@ pub(crate) const STATIONS: [Mac; 3] =
 const TTL: u8 = 64;
 const STORE_BYTES: u64 = 16 << 20;
 
+/// Where the private network's parameters stand in the configuration, and one more: by its default a client looks at no
+/// more guards when it has seen a fifth of the network, which here is one guard, and one guard has no order.
+const PARAMETERS: &str = "[arti.override_net_params]\n";
+const SAMPLE: &str = "guard-max-sample-threshold = 100\n";
+
 /// What a payload has that must not be seen outside.
 pub(crate) const MARK: &[u8] = b"marked-payload-of-an-appvm";
 /// In names that clients ask for.
@@ -33,6 +40,8 @@ pub(crate) const NAME_MARK: &str = "name-that-an-appvm-asks-for";
 pub(crate) struct Image {
     kernel: PathBuf,
     bundle: PathBuf,
+    /// Where changed bundles are.
+    directory: Arc<TempDir>,
 }
 
 impl Image {
@@ -40,21 +49,34 @@ impl Image {
     pub(crate) fn find() -> Self {
         let path =
             |name| std::env::var_os(name).map(PathBuf::from).unwrap_or_else(|| panic!("{name} is not set"));
-        Self { kernel: path("BULKHEAD_TORVM"), bundle: path("BULKHEAD_TORVM_BUNDLE") }
+        let directory = tempfile::Builder::new().prefix("bulkhead-bundle.").tempdir().unwrap();
+        let [kernel, bundle] = [path("BULKHEAD_TORVM"), path("BULKHEAD_TORVM_BUNDLE")];
+        let image = Self { kernel, bundle, directory: Arc::new(directory) };
+        image.changed("network", "etc/gateway.toml", |text| {
+            let (before, after) = String::from_utf8_lossy(text)
+                .split_once(PARAMETERS)
+                .map(|(before, after)| (before.to_owned(), after.to_owned()))
+                .expect("parameters of the private network");
+            format!("{before}{PARAMETERS}{SAMPLE}{after}").into_bytes()
+        })
     }
 
     /// The same with another content of one file in the bundle.
     pub(crate) fn with(&self, file: &str, content: &[u8]) -> Self {
-        let bundle = bundle::replace(&std::fs::read(&self.bundle).unwrap(), file, content);
-        let path = self.bundle.with_extension(format!("{}.bundle", std::process::id()));
+        self.changed("with", file, |_| content.to_vec())
+    }
+
+    fn changed(&self, name: &str, file: &str, change: impl Fn(&[u8]) -> Vec<u8>) -> Self {
+        let bundle = bundle::change(&std::fs::read(&self.bundle).unwrap(), file, change);
+        let path = self.directory.path().join(name);
         std::fs::write(&path, bundle).unwrap();
-        Self { kernel: self.kernel.clone(), bundle: path }
+        Self { kernel: self.kernel.clone(), bundle: path, directory: Arc::clone(&self.directory) }
     }
 }
 
 /// What torvm keeps when it is gone: a disk, and where its logs are.
 pub(crate) struct Store {
-    directory: tempfile::TempDir,
+    directory: TempDir,
 }
 
 impl Store {
