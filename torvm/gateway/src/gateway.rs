@@ -25,8 +25,10 @@ use crate::streams::{Slot, Streams};
 
 /// How long a client waits for its stream, the way into the Tor network included.
 const OPENING: Duration = Duration::from_secs(120);
-/// How long the far end may be silent once the client has no more to say. A Tor stream ends both ways at once, so an end
-/// that was passed on at once would cut off the answer.
+/// How long the far end may be silent once the client has no more to say. A Tor stream has no half that could end alone: the
+/// one message for an end (RELAY_END; tor-spec, "Closing streams") closes it both ways, and that is what arti sends when
+/// `DataWriter` is shut down or dropped. Passed on at once, as C tor does, a client's end would cut off the answer; never
+/// passed on, a far end that waits for it would wait forever.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 /// First bytes a second that are reported.
 const FIRST_BYTES: u32 = 4;

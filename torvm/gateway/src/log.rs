@@ -19,8 +19,20 @@ const REPETITION: Duration = Duration::from_secs(600);
 const REMEMBERED: usize = 16;
 /// Characters by which lines of arti's are told apart.
 const SHAPE: usize = 48;
-/// What arti (tor-dirclient) says when a directory cache's time is too different.
-const CLOCK_REFUSED: &str = "Too much clock skew";
+/// What arti says of this machine's clock when a way into the network fails for it, and nowhere else: tor-proto when a
+/// relay's certificate has ended and the relay tells an earlier time than ours, tor-dirclient when a directory cache's time
+/// is too different.
+const CLOCK: [(&str, Clock); 2] =
+    [("possible clock skew", Clock::Ahead), ("Too much clock skew", Clock::Refused)];
+
+/// What others think of this machine's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// Relays' certificates have ended by it, though not by the relays'.
+    Ahead,
+    /// Directory caches have another time.
+    Refused,
+}
 
 /// Where lines go.
 pub struct Log {
@@ -28,8 +40,8 @@ pub struct Log {
     few: Mutex<Few>,
     /// What was told lately, and when, for not telling it again and again.
     told: Mutex<VecDeque<(Level, String, Instant)>>,
-    /// When a directory cache last refused to be asked by somebody with such a clock.
-    clock_refused: Mutex<Option<Instant>>,
+    /// What was last heard of the clock, and when.
+    clock: Mutex<Option<(Clock, Instant)>>,
 }
 
 impl Log {
@@ -40,17 +52,17 @@ impl Log {
             reports,
             few: Mutex::new(Few::new(PER_SECOND)),
             told: Mutex::default(),
-            clock_refused: Mutex::default(),
+            clock: Mutex::default(),
         }
     }
 
     /// One line, unless it was told a short while ago; what is longer than a report is cut.
     pub fn line(&self, level: Level, text: &str) {
         let now = Instant::now();
-        if text.contains(CLOCK_REFUSED)
-            && let Ok(mut refused) = self.clock_refused.lock()
+        if let Some((_, heard)) = CLOCK.iter().find(|(words, _)| text.contains(words))
+            && let Ok(mut clock) = self.clock.lock()
         {
-            *refused = Some(now);
+            *clock = Some((*heard, now));
         }
         let text: Text = cut(text);
         if self.is_known(level, &text, now) {
@@ -83,11 +95,10 @@ impl Log {
         false
     }
 
-    /// Whether a directory cache refused this machine's clock in the last minutes. Arti says so only here, and not by
-    /// how much it is wrong.
-    pub fn clock_refused(&self) -> bool {
-        let refused = self.clock_refused.lock().ok().and_then(|refused| *refused);
-        refused.is_some_and(|when| when.elapsed() < REPETITION)
+    /// What was heard of this machine's clock in the last minutes. Arti says so only here, and not by how much it is wrong.
+    pub fn clock(&self) -> Option<Clock> {
+        let heard = self.clock.lock().ok().and_then(|clock| *clock);
+        heard.filter(|(_, when)| when.elapsed() < REPETITION).map(|(clock, _)| clock)
     }
 
     fn tell(&self, level: Level, text: Text) {
@@ -167,12 +178,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refused_clock_is_remembered() {
+    fn what_is_said_of_the_clock_is_remembered() {
         let log = Log::new(Reports::default());
         log.line(Level::Warning, "something else");
-        assert!(!log.clock_refused());
-        log.line(Level::Warning, &format!("{} {CLOCK_REFUSED} with directory cache", "x".repeat(300)));
-        assert!(log.clock_refused());
+        assert_eq!(log.clock(), None);
+        let far_behind = |words: &str| format!("{} {words}", "x".repeat(300));
+        log.line(Level::Warning, &far_behind("Too much clock skew with directory cache"));
+        assert_eq!(log.clock(), Some(Clock::Refused));
+        // In arti's own words.
+        let expired = tor_proto::Error::HandshakeCertsExpired { expired_by: Duration::from_secs(1) };
+        log.line(Level::Warning, &far_behind(&expired.to_string()));
+        assert_eq!(log.clock(), Some(Clock::Ahead));
     }
 
     #[test]

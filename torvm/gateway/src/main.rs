@@ -5,6 +5,7 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Instant;
 
 use ::control::tor::{GatewayReport, Level, cut};
 use arti_client::TorClient;
@@ -86,6 +87,7 @@ async fn run(config: Config, control: Option<std::os::unix::net::UnixStream>) ->
         cache: Arc::clone(&cache),
         state_dir: config.state_dir,
         look: Arc::clone(&look),
+        begun: Instant::now(),
     });
     if let Some(control) = control {
         let commands = Commands {

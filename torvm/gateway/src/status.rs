@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arti_client::status::BootstrapStatus;
 use arti_client::{DormantMode, TorClient};
@@ -12,6 +12,7 @@ use tor_rtcompat::PreferredRuntime;
 
 use crate::documents::Cache;
 use crate::gateway::Gateway;
+use crate::log::Clock;
 
 /// How often the status is looked at without a sign from arti: a clock can become wrong without one.
 const LOOK: Duration = Duration::from_secs(10);
@@ -21,6 +22,11 @@ const NUDGE: Duration = Duration::from_secs(1);
 const NUDGES: u32 = 20;
 /// Pause between two attempts to bootstrap; doubled up to the second.
 const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+/// How long relays may answer without one that can be spoken with, before that is worth a word. Arti says it after a minute
+/// and six attempts, between which it waits longer and longer.
+const HANDSHAKE: Duration = Duration::from_secs(30);
+/// What arti says as long as that is so.
+const HANDSHAKING: &str = "handshaking with Tor relays";
 /// How far a clock may be beside the time in which a consensus counts before that is worth a word, in seconds: relays
 /// serve consensuses for a day after their time, and before it.
 const TOLERANCE: u64 = 24 * 3600;
@@ -37,6 +43,8 @@ pub struct Watch {
     pub state_dir: PathBuf,
     /// Told at every change.
     pub look: Arc<Notify>,
+    /// When the program began.
+    pub begun: Instant,
 }
 
 impl Watch {
@@ -46,10 +54,12 @@ impl Watch {
         let bootstrap = self.tor.bootstrap_status();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
         let consensus = self.cache.consensus().ok().flatten().map(|consensus| consensus.validity);
+        let blocked = bootstrap.blocked().map(|blockage| blockage.to_string());
+        let blocked = blocked.or_else(|| unheard(&bootstrap.to_string(), self.begun.elapsed()));
         Status {
             percent: percent(bootstrap.as_frac()),
             ready: bootstrap.ready_for_traffic(),
-            blocked: bootstrap.blocked().map(|blockage| cut(&blockage.to_string())),
+            blocked: blocked.map(|text| cut(&text)),
             clock: self.clock(&bootstrap, now, consensus).map(|text| cut(&text)),
             now,
             consensus,
@@ -58,15 +68,13 @@ impl Watch {
         }
     }
 
-    /// What is known to be wrong with the clock: what relays say of it, or else what directory caches think of it while
-    /// there is no way in, or what the consensus says.
+    /// What is known to be wrong with the clock: what relays say of it, or else what they and directory caches think of it
+    /// while there is no way in, or what the consensus says.
     fn clock(&self, bootstrap: &BootstrapStatus, now: u64, consensus: Option<Validity>) -> Option<String> {
-        // The estimate has no accessor; it is the last sentence of the status.
-        let text = bootstrap.to_string();
-        let skew = text.split_once(". Clock is ").map(|(_, skew)| format!("the clock is {skew}"));
-        let refused = !bootstrap.ready_for_traffic() && self.gateway.log.clock_refused();
-        let refused = || refused.then(|| "the clock is wrong: directory caches have another time".to_owned());
-        skew.or_else(refused).or_else(|| consensus.and_then(|consensus| beside(now, consensus)))
+        let heard = self.gateway.log.clock().filter(|_| !bootstrap.ready_for_traffic());
+        estimate(&bootstrap.to_string())
+            .or_else(|| heard.map(said))
+            .or_else(|| consensus.and_then(|consensus| beside(now, consensus)))
     }
 
     /// Reports every change, for ever.
@@ -130,6 +138,37 @@ pub async fn bootstrap(gateway: Arc<Gateway>, tor: Arc<TorClient<PreferredRuntim
     }
 }
 
+/// What arti does not call a blockage before it has tried long enough: relays answer, but none of them can be spoken with.
+fn unheard(status: &str, since: Duration) -> Option<String> {
+    let words = "relays answer, but none could be spoken with yet: the clock may be ahead, or something stands between";
+    (since >= HANDSHAKE && status.contains(HANDSHAKING)).then(|| words.to_owned())
+}
+
+/// What relays' own times make of the clock. The estimate has no accessor; it is the last sentence of arti's status, "Clock is
+/// fast by around 3days (based on 8 recent observations, with high confidence)".
+fn estimate(status: &str) -> Option<String> {
+    let (_, skew) = status.split_once(". Clock is ")?;
+    let skew = skew.split_once(" (").map_or(skew, |(skew, _)| skew);
+    let (direction, size) = match skew.split_once(" by around ") {
+        Some(("fast", size)) => ("ahead by about", size),
+        Some(("slow", size)) => ("behind by about", size),
+        _ => ("", skew),
+    };
+    Some(format!("the clock is {direction} {size}").replace("  ", " "))
+}
+
+/// What others think of the clock, in words. Arti does not say by how much it is wrong, but refuses nobody within a day
+/// behind and three days ahead; and who is so far ahead mostly fails at relays' certificates first, which are made for two.
+fn said(clock: Clock) -> String {
+    match clock {
+        Clock::Ahead => "the clock is ahead, maybe by days: relays' certificates have ended by it",
+        Clock::Refused => {
+            "the clock is behind by more than a day, or ahead by more than three: directory caches say so"
+        }
+    }
+    .to_owned()
+}
+
 fn percent(fraction: f32) -> u8 {
     // Of a fraction from 0 to 1; `as` saturates.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 100")]
@@ -183,6 +222,30 @@ mod tests {
         assert!(beside(1_010_800 + 26 * hour, consensus).is_some_and(|t| t.contains("26 h ago")));
         assert!(beside(1_000_000 - 25 * hour, consensus).is_some_and(|t| t.contains("only in 25 h")));
         assert!(beside(0, consensus).is_some());
+    }
+
+    #[test]
+    fn what_relays_say_of_the_clock_is_told_with_its_size() {
+        let status = |skew| format!("Stuck at 7%: Clock is skewed. (Clock is {skew}). Clock is {skew}");
+        let told = |skew| estimate(&status(skew)).expect("an estimate");
+        assert_eq!(
+            told("fast by around 2days 23h 59m (based on 8 recent observations, with high confidence)"),
+            "the clock is ahead by about 2days 23h 59m"
+        );
+        assert_eq!(
+            told("slow by around 5h (based on 9 recent observations, with some confidence)"),
+            "the clock is behind by about 5h"
+        );
+        assert_eq!(told("strange"), "the clock is strange");
+        assert_eq!(estimate("7%: handshaking with Tor relays; no directory"), None);
+    }
+
+    #[test]
+    fn relays_that_cannot_be_spoken_with_are_told_after_a_while() {
+        let status = "7%: handshaking with Tor relays; not downloading";
+        assert_eq!(unheard(status, HANDSHAKE - Duration::from_secs(1)), None);
+        assert!(unheard(status, HANDSHAKE).is_some_and(|text| text.contains("clock may be ahead")));
+        assert_eq!(unheard("15%: connecting successfully; fetching a consensus", HANDSHAKE), None);
     }
 
     #[test]
