@@ -70,15 +70,22 @@ fn serve(addresses: &[&str]) -> io::Result<()> {
 }
 
 fn ask(far: IpAddr) -> io::Result<()> {
-    let patience = Some(Duration::from_secs(10));
+    let patience = Some(Duration::from_secs(60));
     let any: IpAddr = if far.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let socket = UdpSocket::bind((any, 0))?;
-    socket.set_read_timeout(patience)?;
+    socket.set_read_timeout(Some(Duration::from_secs(3)))?;
     // Longer than the path takes: it goes and comes in pieces.
     let question: Vec<u8> = (0..4000_u32).map(|i| i.to_le_bytes()[0]).collect();
     let mut answer = vec![0; 65_536];
-    socket.send_to(&question, (far, ECHO))?;
-    let (len, _) = socket.recv_from(&mut answer)?;
+    // A datagram may be lost while machines that have just been made look for each other.
+    let mut attempts = 0..20;
+    let len = loop {
+        socket.send_to(&question, (far, ECHO))?;
+        match socket.recv_from(&mut answer) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock && attempts.next().is_some() => {}
+            done => break done?.0,
+        }
+    };
     check(answer[..len] == question, "another datagram came back")?;
     let mut stream = TcpStream::connect((far, ECHO))?;
     stream.set_read_timeout(patience)?;

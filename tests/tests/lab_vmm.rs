@@ -87,8 +87,7 @@ fn two_guests_talk_over_a_link() {
     let sent = one.shell("head -c 33554432 /dev/urandom > /bulk; wc -c < /bulk; sha256sum < /bulk");
     std::thread::scope(|scope| {
         let received = scope.spawn(|| two.shell(RECEIVE));
-        std::thread::sleep(std::time::Duration::from_secs(2));
-        one.shell(&format!("nc {SECOND} 5000 < /bulk"));
+        one.shell(&send(SECOND, "/bulk"));
         let received = received.join().unwrap();
         assert_eq!(String::from_utf8_lossy(&received), String::from_utf8_lossy(&sent));
     });
@@ -119,6 +118,11 @@ fn two_guests_talk_over_a_link() {
     assert_eq!(one.shell(&ping), b"3\n");
 }
 
+/// A shell script that sends a file to who listens, and waits until somebody does.
+fn send(to: &str, file: &str) -> String {
+    format!("for second in $(seq 60); do nc {to} 5000 < {file} 2>/dev/null && break; sleep 1; done")
+}
+
 /// Runs a shell script on this side; its standard output.
 fn here(script: &str) -> Vec<u8> {
     std::process::Command::new("sh").args(["-c", script]).output().unwrap().stdout
@@ -138,14 +142,12 @@ fn guest_reaches_the_host_over_a_tap() {
     let receive = "rm -f /tmp/open; mkfifo /tmp/open; exec 3<>/tmp/open; nc -l -p 5000 <&3 > /tmp/bulk; sha256sum < /tmp/bulk";
     std::thread::scope(|scope| {
         let received = scope.spawn(|| here(receive));
-        std::thread::sleep(std::time::Duration::from_secs(2));
-        guest.shell("nc 10.8.0.1 5000 < /bulk");
+        guest.shell(&send("10.8.0.1", "/bulk"));
         assert_eq!(received.join().unwrap(), sent);
     });
     std::thread::scope(|scope| {
         let received = scope.spawn(|| guest.shell(&RECEIVE.replace("wc -c < /bulk; ", "")));
-        std::thread::sleep(std::time::Duration::from_secs(2));
-        here("nc 10.8.0.2 5000 < /tmp/bulk");
+        here(&send("10.8.0.2", "/tmp/bulk"));
         assert_eq!(received.join().unwrap(), sent);
     });
     for direction in ["from_guest", "to_guest"] {

@@ -14,8 +14,8 @@ until bulkhead tor status >/run/tor-status 2>&1 && grep -q '100 % *ready' /run/t
     sleep 2
 done
 
-# Through Tor, any stream may fail once.
-fetch() { bulkhead run anon -- wget -q -T 60 -t 3 -O - "$1"; }
+# Through Tor, any stream may fail, the more at first.
+fetch() { bulkhead run anon -- wget -q -T 60 -t 8 -O - "$1"; }
 say step "anon: fetches $PAGE"
 fetch "$PAGE" >/run/page || die "AppVM anon did not get the page"
 say show "bulkhead run anon -- wget -q -O - $PAGE"

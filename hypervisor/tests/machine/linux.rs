@@ -97,7 +97,9 @@ fn the_power_button_reaches_the_guest() {
     vm.console.wait_for("INIT-UP");
     vm.does(What::PowerButton);
     // The driver of the button is a module; that the event device ran its method shows in its count.
-    vm.type_in("sleep 1; grep -q ' [1-9][0-9]* .*ACPI:Ged' /proc/interrupts && echo BUTTON-SEEN\n");
+    vm.type_in(
+        "until grep -q ' [1-9][0-9]* .*ACPI:Ged' /proc/interrupts; do sleep 1; done; echo BUTTON''-SEEN\n",
+    );
     vm.console.wait_for("BUTTON-SEEN\r\n");
     vm.does(What::Kill);
     assert_eq!(vm.next(), Event::Ended(Ended::Killed));

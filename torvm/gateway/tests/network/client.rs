@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use domain::base::iana::{Class, Rtype};
 use domain::base::{Message, MessageBuilder, Name};
@@ -16,8 +16,8 @@ const HTTP: u16 = 9080;
 /// A name server that there is none of.
 const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(10, 139, 1, 1);
 const LIMIT: Duration = Duration::from_secs(60);
-/// How often something is tried that may fail once.
-const TRIES: usize = 5;
+/// Before something is tried again that may fail.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// A client by its address.
 #[derive(Clone, Copy)]
@@ -169,17 +169,17 @@ impl Client {
     }
 }
 
-/// What is wanted, or what came instead when it was asked for some times: through Tor any stream may fail, the more on a
-/// busy machine, where a circuit may take too long.
+/// What is wanted, or what came instead for a whole minute: through Tor any stream may fail, the more on a busy machine,
+/// where a circuit may take too long, or the descriptors of the few exits come last.
 pub(crate) fn at_last<T: PartialEq>(wanted: &T, mut ask: impl FnMut() -> T) -> T {
-    let mut came = ask();
-    for _ in 1..TRIES {
-        if came == *wanted {
-            break;
+    let begun = Instant::now();
+    loop {
+        let came = ask();
+        if came == *wanted || begun.elapsed() > LIMIT {
+            return came;
         }
-        came = ask();
+        std::thread::sleep(PAUSE);
     }
-    came
 }
 
 /// A connection that the far end has answered on, so that its stream stands.
@@ -190,14 +190,14 @@ fn held(connect: impl Fn() -> Result<TcpStream, ErrorKind>) -> Held {
         stream.read_exact(&mut [0]).map_err(|e| e.kind())?;
         Ok(Held(stream))
     };
-    let mut last = None;
-    for _ in 0..TRIES {
+    let begun = Instant::now();
+    loop {
         match attempt() {
             Ok(held) => return held,
-            Err(why) => last = Some(why),
+            Err(why) => assert!(begun.elapsed() < LIMIT, "no stream: {why:?}"),
         }
+        std::thread::sleep(PAUSE);
     }
-    panic!("no stream in {TRIES} attempts: {last:?}");
 }
 
 fn request(stream: &mut TcpStream) -> Result<(), ErrorKind> {
