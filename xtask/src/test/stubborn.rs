@@ -1,4 +1,4 @@
-//! A second chance for what runs on emulated processors.
+//! A second chance for what runs on emulated processors, or in a network whose members wait for each other in real time.
 
 use super::tally::Tally;
 use crate::machine::Accel;
@@ -27,7 +27,7 @@ pub(super) fn stubborn(
     if first.failed == 0 || accel == Accel::Kvm {
         return Ok(first);
     }
-    crate::progress::note(&format!("{name} failed on emulated processors; trying once more"));
+    crate::progress::note(&format!("{name} failed at first; trying once more"));
     let mut second = attempt()?;
     second.unstable(first);
     Ok(second)

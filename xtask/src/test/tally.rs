@@ -94,7 +94,7 @@ impl Tally {
             println!("failed: {failure}");
         }
         for failure in &self.unstable {
-            println!("failed at first, on emulated processors: {failure}");
+            println!("failed at first, and then passed: {failure}");
         }
         let mut reasons = self.reasons.clone();
         reasons.sort();

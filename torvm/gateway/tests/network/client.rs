@@ -16,7 +16,9 @@ const HTTP: u16 = 9080;
 /// A name server that there is none of.
 const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(10, 139, 1, 1);
 const LIMIT: Duration = Duration::from_secs(60);
-/// Before something is tried again that may fail.
+/// How long something is tried that may fail: longer than guards are left alone that did not answer in time.
+const PATIENCE: Duration = Duration::from_secs(180);
+/// Before it is tried again.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// A client by its address.
@@ -169,13 +171,13 @@ impl Client {
     }
 }
 
-/// What is wanted, or what came instead for a whole minute: through Tor any stream may fail, the more on a busy machine,
-/// where a circuit may take too long, or the descriptors of the few exits come last.
+/// What is wanted, or what came instead all the time: through Tor any stream may fail, the more on a busy machine, where
+/// a circuit may take too long, a guard not answer in time, or the descriptors of the few exits come last.
 pub(crate) fn at_last<T: PartialEq>(wanted: &T, mut ask: impl FnMut() -> T) -> T {
     let begun = Instant::now();
     loop {
         let came = ask();
-        if came == *wanted || begun.elapsed() > LIMIT {
+        if came == *wanted || begun.elapsed() > PATIENCE {
             return came;
         }
         std::thread::sleep(PAUSE);
@@ -194,7 +196,7 @@ fn held(connect: impl Fn() -> Result<TcpStream, ErrorKind>) -> Held {
     loop {
         match attempt() {
             Ok(held) => return held,
-            Err(why) => assert!(begun.elapsed() < LIMIT, "no stream: {why:?}"),
+            Err(why) => assert!(begun.elapsed() < PATIENCE, "no stream: {why:?}"),
         }
         std::thread::sleep(PAUSE);
     }
