@@ -2,13 +2,14 @@
 //!
 //! A flow is one entry (64 bytes for IPv4) that both directions find through an index keyed by a
 //! secret. Every client has a guaranteed share of the table and may borrow from a common half; no client can
-//! evict another's flow, and a full table refuses new flows instead of dropping old ones. Expiry is a wheel of
-//! one-second slots: a packet only writes its flow's deadline, the wheel finds out when it gets there.
+//! evict another's flow, and a full table refuses new flows instead of dropping old ones. When flows expire is the
+//! business of `wheel`.
 
 mod crowd;
 mod entry;
 mod index;
 pub mod tcp;
+mod wheel;
 
 use crate::{
     address::Address,
@@ -21,24 +22,17 @@ pub use crowd::{FIRST as FIRST_PORT, Free, PORTS as NAT_PORTS};
 pub use entry::{ClientKey, Flow, Key, NO_RULE, NetKey, UPLINK};
 use index::Index;
 use tcp::{Direction, Tracker};
+use wheel::Wheel;
 
 /// Ports of the link device.
 pub const PORTS: usize = abi::link_device::MAX_PORTS;
-/// Slots of the expiry wheel, one second each.
-const SLOTS: usize = 256;
-/// The same number as seconds.
-const SLOT_SECONDS: u32 = 256;
 /// No flow.
 const NONE: u32 = u32::MAX;
-/// Flows looked at by the wheel per call.
-const WHEEL_BUDGET: usize = 64;
 
 /// An entry on its own cache lines.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
 struct Entry<A>(Flow<A>);
-
-const _: () = assert!(SLOTS == SLOT_SECONDS as usize);
 
 /// The table of one address family.
 #[derive(Debug)]
@@ -53,9 +47,7 @@ pub struct Flows<A> {
     per_link: [u32; PORTS],
     /// Flows beyond the guaranteed shares.
     borrowed: u32,
-    wheel: [u32; SLOTS],
-    /// Second up to which the wheel has turned.
-    turned: u32,
+    wheel: Wheel,
     /// The uplink address that the flows are translated to.
     address: Option<A>,
 }
@@ -90,8 +82,7 @@ impl<A: Address> Flows<A> {
             used: 0,
             per_link: [0; PORTS],
             borrowed: 0,
-            wheel: [NONE; SLOTS],
-            turned: 0,
+            wheel: Wheel::new(),
             address: None,
         })
     }
@@ -348,91 +339,6 @@ impl<A: Address> Flows<A> {
             if self.get(number).is_some_and(|flow| flow.is_live() && flow.peer == UPLINK) {
                 self.remove(number).iter().for_each(&mut removed);
             }
-        }
-    }
-
-    /// Turns the wheel up to `now`, or as far as the budget for one call goes; `true` when it got there. Tells of each
-    /// flow that it forgets.
-    pub fn expire(&mut self, now: u32, mut removed: impl FnMut(&Flow<A>)) -> bool {
-        if self.used == 0 {
-            self.turned = now;
-            return true;
-        }
-        let mut budget = WHEEL_BUDGET;
-        // After a long sleep some slots wait for the next round: late by minutes at most, and harmless.
-        self.turned = self.turned.max(now.saturating_sub(SLOT_SECONDS / 2));
-        while self.turned < now {
-            let due = self.turned + 1;
-            while let Some(number) = self.head(due) {
-                if budget == 0 {
-                    return false;
-                }
-                budget -= 1;
-                if self.get(number).is_none_or(|flow| flow.expires <= now) {
-                    self.remove(number).iter().for_each(&mut removed);
-                } else {
-                    self.unlink(number);
-                    self.link(number, now);
-                }
-            }
-            self.turned = due;
-        }
-        true
-    }
-
-    /// The next second at which the wheel has something to do.
-    #[must_use]
-    pub fn next_expiry(&self) -> Option<u32> {
-        (1..=SLOT_SECONDS).map(|ahead| self.turned + ahead).find(|second| self.head(*second).is_some())
-    }
-
-    /// The first flow in the slot of a second.
-    fn head(&self, second: u32) -> Option<u32> {
-        self.wheel.get(second as usize % SLOTS).copied().filter(|head| *head != NONE)
-    }
-
-    /// Puts a flow into the slot of its deadline, or into the last one before the wheel comes round if that is
-    /// farther.
-    fn link(&mut self, number: u32, now: u32) {
-        let Some(expires) = self.get(number).map(|flow| flow.expires) else { return };
-        let last = self.turned.max(now.saturating_sub(SLOT_SECONDS / 2)) + SLOT_SECONDS - 1;
-        let second = expires.clamp(now + 1, last);
-        let slot = second.to_le_bytes()[0];
-        let Some(head) = self.wheel.get_mut(usize::from(slot)) else { return };
-        let next = core::mem::replace(head, number);
-        if let Some(flow) = self.get_mut(number) {
-            (flow.slot, flow.next, flow.previous) = (slot, next, NONE);
-        }
-        if let Some(next) = self.get_mut(next) {
-            next.previous = number;
-        }
-    }
-
-    /// Notes that a flow expires earlier than it was to: else the wheel finds out only when it gets to the old deadline.
-    #[cold]
-    pub fn hasten(&mut self, number: u32, now: u32) {
-        if self.get(number).is_some_and(Flow::is_live) {
-            self.unlink(number);
-            self.link(number, now);
-        }
-    }
-
-    /// Takes a flow out of its slot.
-    fn unlink(&mut self, number: u32) {
-        let Some((slot, next, previous)) = self.get(number).map(|flow| (flow.slot, flow.next, flow.previous))
-        else {
-            return;
-        };
-        match self.get_mut(previous) {
-            Some(previous) => previous.next = next,
-            None => {
-                if let Some(head) = self.wheel.get_mut(usize::from(slot)) {
-                    *head = next;
-                }
-            }
-        }
-        if let Some(next) = self.get_mut(next) {
-            next.previous = previous;
         }
     }
 
