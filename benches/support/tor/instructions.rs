@@ -40,6 +40,8 @@ pub(crate) struct Cells {
     pub(crate) down: u64,
     /// Of an upload.
     pub(crate) up: u64,
+    /// Bytes of a download in each packet that reaches the client.
+    pub(crate) packet: u64,
 }
 
 /// What was counted.
@@ -130,7 +132,10 @@ impl<'p> Machine<'p> {
             }
             thread::sleep(Duration::from_millis(500));
         }
-        Ok(Cells { down: self.each(client, &host, "down")?, up: self.each(client, &host, "up")? })
+        let before = client.packets()?;
+        let down = self.each(client, &host, "down")?;
+        let packet = SIZES.iter().sum::<u64>() / (client.packets()? - before).max(1);
+        Ok(Cells { down, up: self.each(client, &host, "up")?, packet })
     }
 
     /// Instructions when the console has said something; that is looked at often enough.

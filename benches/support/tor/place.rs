@@ -123,6 +123,17 @@ impl Namespace {
         command
     }
 
+    /// TCP packets received inside so far.
+    pub(crate) fn packets(&self) -> Outcome<u64> {
+        let output = self.command(Path::new("cat")).arg("/proc/self/net/snmp").output()?;
+        let text = String::from_utf8(output.stdout)?;
+        let mut lines = text.lines().filter_map(|line| line.strip_prefix("Tcp: "));
+        let (names, values) = lines.next().zip(lines.next()).ok_or("no counters of TCP")?;
+        let mut pairs = names.split_whitespace().zip(values.split_whitespace());
+        let (_, value) = pairs.find(|(name, _)| *name == "InSegs").ok_or("no counter of TCP's packets")?;
+        Ok(value.parse()?)
+    }
+
     /// Runs lines of shell inside.
     pub(crate) fn shell(&self, lines: &str) -> Outcome<()> {
         succeed(self.command(Path::new("sh")).args(["-e", "-c", lines]))

@@ -44,4 +44,5 @@ pub(crate) fn print_instructions(counted: &Counted) {
     println!("| gateway on Linux, the same machine | {} | {} |", linux.down, linux.up);
     let ratio = |a: u64, b: u64| a as f64 / b.max(1) as f64;
     println!("| torvm : Linux | {:.2} | {:.2} |", ratio(torvm.down, linux.down), ratio(torvm.up, linux.up));
+    println!("\nbytes of a download in a packet to the client: {}, on Linux {}", torvm.packet, linux.packet);
 }

@@ -409,6 +409,18 @@ fn a_busy_program_lets_the_networks_have_their_turn() {
 }
 
 #[test]
+fn what_a_slice_sends_leaves_together() {
+    // The networks make long frames of what lies in a connection when they are polled.
+    let mut world = World::running();
+    world.torvm.waiting = None;
+    world.fake().script.extend([call(1, 0); 500]);
+    let before = world.fake().network.polled;
+    assert_eq!(world.poll(), Next::Busy);
+    assert_eq!(world.fake().answers.len(), 500, "all in one slice");
+    assert_eq!(world.fake().network.polled, before + 2, "before the slice, and behind it");
+}
+
+#[test]
 fn new_configuration_restarts_and_the_same_again_does_not() {
     let mut world = World::running();
     world.configure(1, "text");
