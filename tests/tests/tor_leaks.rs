@@ -26,8 +26,7 @@ mod tor_leaks {
     pub(crate) mod world;
 }
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Instant;
+use tests::promises::Promises;
 use tor_leaks::network::Network;
 use tor_leaks::world::World;
 use tor_leaks::{clock, crashes, leaky, names, online, strays};
@@ -56,16 +55,12 @@ fn torvm_leaks_nothing() {
     let Some(network) = Network::find() else { return };
     let mut world = World::new(network);
     let only = std::env::var("BULKHEAD_LEAKS_STEP").ok();
-    let mut failed = Vec::new();
+    let mut promises = Promises::default();
     for (name, step) in STEPS.iter().filter(|(name, _)| only.as_ref().is_none_or(|only| name.contains(only)))
     {
-        let begun = Instant::now();
-        let kept = catch_unwind(AssertUnwindSafe(|| step(&mut world))).is_ok();
-        eprintln!("{} {name} ({:.1} s)", if kept { "ok  " } else { "FAIL" }, begun.elapsed().as_secs_f32());
-        if !kept {
-            failed.push(name);
+        if !promises.check(name, || step(&mut world)) {
             world.give_up();
         }
     }
-    assert!(failed.is_empty(), "not kept: {failed:?}");
+    promises.all_kept();
 }
