@@ -212,6 +212,24 @@ mod tests {
     }
 
     #[test]
+    fn another_isolation_alone_is_told_from_other_changes() {
+        let of = |tor: &Tor| configuration(tor).unwrap().text;
+        let before = Tor::default();
+        let mut after = before.clone();
+        assert!(differ_at_most_in_isolation(&of(&before), &of(&after)));
+        after.isolation.port_classes = vec![vec![22], vec![25, 587]];
+        assert!(differ_at_most_in_isolation(&of(&before), &of(&after)));
+        let told = isolation_of(&after.isolation).unwrap();
+        assert!(told.by_socks_credentials && !told.by_destination_port);
+        assert_eq!(told.port_classes[1].as_slice(), [25, 587]);
+        after.bridges = vec![format!("192.0.2.9:443 {}", "A".repeat(40))];
+        assert!(!differ_at_most_in_isolation(&of(&before), &of(&after)));
+        assert!(!differ_at_most_in_isolation("x = 1", "x = ["));
+        after.isolation.port_classes = vec![vec![22]; 9];
+        assert!(isolation_of(&after.isolation).is_none(), "more than a program takes");
+    }
+
+    #[test]
     fn network_file_and_bridges_are_taken_over() {
         let (_file, mut tor) = with_network(NETWORK);
         let made = configuration(&tor).unwrap();

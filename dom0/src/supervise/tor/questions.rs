@@ -253,12 +253,14 @@ impl Supervisor {
         true
     }
 
-    /// A gateway program told what it keeps streams apart by.
+    /// A gateway program told what it keeps streams apart by: the answer to the oldest question, as it answers in order.
     pub(super) fn isolation_told(&mut self, name: &Name, isolation: &tor::Isolation) {
-        for question in self.questions(name) {
-            if let Question::Isolation { wanted, told, .. } = question {
-                *told = Some(if **wanted == *isolation { Told::Wanted } else { Told::Other });
-            }
+        let oldest = self.questions(name).find_map(|question| match question {
+            Question::Isolation { wanted, told, .. } if told.is_none() => Some((wanted, told)),
+            _ => None,
+        });
+        if let Some((wanted, told)) = oldest {
+            *told = Some(if **wanted == *isolation { Told::Wanted } else { Told::Other });
         }
     }
 
