@@ -262,7 +262,7 @@ fn client(domain: &Domain, number: u16) -> Client {
         v4: address::client(number),
         v4_gateway: address::gateway(number),
         v4_prefix: address::V4_PREFIX,
-        // The gateway program knows IPv4 only; what it never asks for cannot leak.
+        // Driver domains have none. A torvm reaches relays over IPv4 only; what it never asks for cannot leak.
         v6_prefix: (domain.kind.value == Kind::Appvm).then(|| address::v6_prefix(number)),
         mtu: address::MTU,
     }

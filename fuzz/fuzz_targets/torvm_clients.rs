@@ -6,7 +6,7 @@
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet, VecDeque},
-    net::{Ipv4Addr, SocketAddrV4},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4},
     rc::Rc,
 };
 
@@ -14,10 +14,11 @@ use control::message::Client;
 use libfuzzer_sys::fuzz_target;
 use link::{Csum, Gso, GsoKind, Meta};
 use packet::{
-    checksum::pseudo_v4,
+    checksum::{pseudo_v4, pseudo_v6},
     ethernet::{self, Ethernet},
     headers::{Frame, Headers, Network, Transport, parse},
     ipv4::Ipv4,
+    ipv6::Ipv6,
 };
 use torvm::{
     frames::{Frames, PortFault},
@@ -31,6 +32,9 @@ const UPLINK_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const NEXT_HOP: [u8; 6] = [2, 0, 0, 0, 0, 9];
 const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 137, 0, 2);
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 137, 0, 1);
+const PREFIX: Ipv6Addr = Ipv6Addr::new(0xfd09, 0x24ef, 0x4179, 1, 0, 0, 0, 0);
+const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0xfd09, 0x24ef, 0x4179, 1, 0, 0, 0, 6);
+const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfd09, 0x24ef, 0x4179, 1, 0, 0, 0, 1);
 const OURS: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
 const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
 
@@ -71,7 +75,7 @@ impl Frames for End {
 }
 
 /// What was last said in a connection: the ends as the other side sees them, and the numbers that go on from there.
-type Said = BTreeMap<(SocketAddrV4, SocketAddrV4), (u32, u32)>;
+type Said = BTreeMap<(SocketAddr, SocketAddr), (u32, u32)>;
 
 struct World {
     net: Net<End>,
@@ -84,7 +88,15 @@ struct World {
 }
 
 fn described(mac: [u8; 6], v4: Ipv4Addr, v4_gateway: Ipv4Addr) -> Client {
-    Client { name: Default::default(), mac, v4, v4_gateway, v4_prefix: 24, v6_prefix: None, mtu: 1500 }
+    Client {
+        name: Default::default(),
+        mac,
+        v4,
+        v4_gateway,
+        v4_prefix: 24,
+        v6_prefix: Some(PREFIX),
+        mtu: 1500,
+    }
 }
 
 /// Deltas that matter to sequence numbers.
@@ -180,10 +192,14 @@ impl World {
     /// Remembers a segment's numbers.
     fn note(&mut self, side: usize, frame: &[u8]) {
         let Ok(Frame::Ip(headers)) = parse(frame) else { return };
-        let (Network::V4(ip), Transport::Tcp(tcp)) = (&headers.network, &headers.transport) else { return };
+        let Transport::Tcp(tcp) = &headers.transport else { return };
+        let (source, destination): (IpAddr, IpAddr) = match &headers.network {
+            Network::V4(ip) => (ip.source.into(), ip.destination.into()),
+            Network::V6(ip) => (ip.source.into(), ip.destination.into()),
+        };
         let len = u32::try_from(headers.payload_len()).unwrap() + u32::from(tcp.flags & 3 != 0);
-        let ours = SocketAddrV4::new(ip.source, tcp.source_port);
-        let theirs = SocketAddrV4::new(ip.destination, tcp.destination_port);
+        let ours = SocketAddr::new(source, tcp.source_port);
+        let theirs = SocketAddr::new(destination, tcp.destination_port);
         self.said[side].insert((theirs, ours), (tcp.acknowledgement, tcp.sequence.wrapping_add(len)));
     }
 
@@ -192,16 +208,14 @@ impl World {
         let [which, flags, deltas, window, options, len, ..] = *bytes else { return };
         let bytes = &bytes[6..];
         let known = self.said[side].iter().nth(usize::from(which & 0x7F) % self.said[side].len().max(1));
-        let fresh = (
-            (
-                SocketAddrV4::new(CLIENT, 1024 + u16::from(which)),
-                SocketAddrV4::new(
-                    if flags & 0x80 == 0 { GATEWAY } else { Ipv4Addr::new(9, 9, 9, which) },
-                    9050,
-                ),
-            ),
-            (7, 0),
-        );
+        let (client, gateway, far): (IpAddr, IpAddr, IpAddr) = if flags & 0x40 == 0 {
+            (CLIENT.into(), GATEWAY.into(), Ipv4Addr::new(9, 9, 9, which).into())
+        } else {
+            let far = Ipv6Addr::new(0x2001, u16::from(which), 0, 0, 0, 0, 0, 9);
+            (CLIENT_V6.into(), GATEWAY_V6.into(), far.into())
+        };
+        let to = SocketAddr::new(if flags & 0x80 == 0 { gateway } else { far }, 9050);
+        let fresh = ((SocketAddr::new(client, 1024 + u16::from(which)), to), (7, 0));
         let ((from, to), (sequence, acknowledgement)) = match known {
             Some((ends, numbers)) if which & 0x80 == 0 => (*ends, *numbers),
             _ if side == 0 => fresh,
@@ -225,16 +239,18 @@ impl World {
         segment[14] = window;
         segment.extend_from_slice(options);
         segment.extend_from_slice(&payload);
-        let sum =
-            pseudo_v4(*from.ip(), *to.ip(), 6, u32::try_from(segment_len).unwrap()).bytes(&segment).finish();
-        segment[16..18].copy_from_slice(&sum.to_be_bytes());
-        let gso = (segment_len > 1480).then_some(Gso { kind: GsoKind::Tcp4, size: 1460, header_len: 54 });
-        let csum = if gso.is_some() { Csum::Partial { start: 34, offset: 16 } } else { Csum::None };
-        self.give(
-            side,
-            Meta { csum, gso, ..Meta::default() },
-            ip_frame(side, *from.ip(), *to.ip(), 6, &segment),
-        );
+        let segment_len = u32::try_from(segment_len).unwrap();
+        let (pseudo, at, kind) = match (from.ip(), to.ip()) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => (pseudo_v4(from, to, 6, segment_len), 34, GsoKind::Tcp4),
+            (IpAddr::V6(from), IpAddr::V6(to)) => (pseudo_v6(from, to, 6, segment_len), 54, GsoKind::Tcp6),
+            _ => unreachable!("ends of one family"),
+        };
+        segment[16..18].copy_from_slice(&pseudo.bytes(&segment).finish().to_be_bytes());
+        let long = segment_len > 1480;
+        let gso = long.then_some(Gso { kind, size: 1420, header_len: at + 20 });
+        let csum = if long { Csum::Partial { start: at, offset: 16 } } else { Csum::None };
+        let frame = ip_frame(side, (from.ip(), to.ip()), 6, &segment);
+        self.give(side, Meta { csum, gso, ..Meta::default() }, frame);
     }
 
     fn give(&mut self, side: usize, meta: Meta, frame: Vec<u8>) {
@@ -300,23 +316,32 @@ impl World {
     }
 }
 
-fn ip_frame(side: usize, source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, payload: &[u8]) -> Vec<u8> {
-    let ethernet = match side {
-        0 => Ethernet { destination: US, source: CLIENT_MAC, ethertype: ethernet::IPV4 },
-        _ => Ethernet { destination: UPLINK_MAC, source: NEXT_HOP, ethertype: ethernet::IPV4 },
+fn ip_frame(side: usize, addresses: (IpAddr, IpAddr), protocol: u8, payload: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(payload.len()).unwrap();
+    let (ethertype, ip) = match addresses {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            let ip = Ipv4 {
+                source,
+                destination,
+                ttl: 64,
+                protocol,
+                total_len: 20 + len,
+                dont_fragment: true,
+                more_fragments: false,
+                fragment_offset: 0,
+                identification: 0,
+            };
+            (ethernet::IPV4, ip.emit().to_vec())
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            let ip = Ipv6 { source, destination, hop_limit: 255, next: protocol, payload_len: len };
+            (ethernet::IPV6, ip.emit().to_vec())
+        }
+        _ => unreachable!("addresses of one family"),
     };
-    let ip = Ipv4 {
-        source,
-        destination,
-        ttl: 64,
-        protocol,
-        total_len: u16::try_from(20 + payload.len()).unwrap(),
-        dont_fragment: true,
-        more_fragments: false,
-        fragment_offset: 0,
-        identification: 0,
-    };
-    [&ethernet.emit()[..], &ip.emit(), payload].concat()
+    let (destination, source) = if side == 0 { (US, CLIENT_MAC) } else { (UPLINK_MAC, NEXT_HOP) };
+    let ethernet = Ethernet { destination, source, ethertype };
+    [&ethernet.emit()[..], &ip, payload].concat()
 }
 
 fuzz_target!(|data: &[u8]| {
@@ -338,13 +363,14 @@ fuzz_target!(|data: &[u8]| {
                 world.give(side, Meta::default(), frame);
             }
             6 => {
-                let (source, destination) =
-                    if side == 0 { (CLIENT, Ipv4Addr::new(9, 9, 9, 9)) } else { (ROUTER, OURS) };
-                world.give(
-                    side,
-                    Meta::default(),
-                    ip_frame(side, source, destination, [17, 1, 6, 47][usize::from(*len % 4)], bytes),
-                );
+                let addresses: (IpAddr, IpAddr) = match (side, len & 4) {
+                    (0, 0) => (CLIENT.into(), Ipv4Addr::new(9, 9, 9, 9).into()),
+                    (0, _) => (CLIENT_V6.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 9).into()),
+                    _ => (ROUTER.into(), OURS.into()),
+                };
+                let protocol = [17, if addresses.0.is_ipv4() { 1 } else { 58 }, 6, 47];
+                let frame = ip_frame(side, addresses, protocol[usize::from(*len % 4)], bytes);
+                world.give(side, Meta::default(), frame);
             }
             _ => world.machine(*len),
         }

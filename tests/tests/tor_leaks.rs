@@ -23,13 +23,14 @@ mod tor_leaks {
     pub(crate) mod questions;
     pub(crate) mod strays;
     pub(crate) mod survivors;
+    pub(crate) mod v6;
     pub(crate) mod world;
 }
 
 use tests::promises::Promises;
 use tor_leaks::network::Network;
 use tor_leaks::world::World;
-use tor_leaks::{clock, crashes, leaky, names, online, strays};
+use tor_leaks::{clock, crashes, leaky, names, online, strays, v6};
 
 /// What is promised, and what fails when it is not kept.
 type Step = (&'static str, fn(&mut World));
@@ -38,6 +39,7 @@ const STEPS: &[Step] = &[
     ("a gateway that forwards is caught", leaky::forwarding_is_caught),
     ("boot and bootstrap: relays alone are spoken to, whatever an AppVM sends", online::bootstrap),
     ("pages come from an exit", online::pages),
+    ("IPv6: pages come from an exit, and nothing else does", v6::pages),
     ("steady state under every load", online::load),
     ("addresses and names come from an exit", names::answers),
     ("every type of question, and questions that are none", names::questions),

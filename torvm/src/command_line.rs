@@ -1,10 +1,11 @@
 //! Who is where, on machines without dom0: words of the command line stand for its messages.
 //!
-//! `uplink=ADDRESS/PREFIX,ROUTER` once, and `client=NAME,ADDRESS/PREFIX,GATEWAY,MAC` for each client, in the order of
-//! their network cards, behind that of the uplink.
+//! `uplink=ADDRESS/PREFIX,ROUTER` once, and `client=NAME,ADDRESS/PREFIX,GATEWAY,MAC` or
+//! `client=NAME,ADDRESS/PREFIX,GATEWAY,MAC,NETWORK/64` for each client, in the order of their network cards, behind that
+//! of the uplink.
 
 use control::message::{Client, Mac, Name};
-use core::net::Ipv4Addr;
+use core::net::{Ipv4Addr, Ipv6Addr};
 use core::str::FromStr;
 
 /// Largest IP packet on an Ethernet cable.
@@ -41,10 +42,14 @@ fn client(value: &str) -> Option<Client> {
     let mut parts = value.split(',');
     let (name, address, gateway) = (parts.next()?, parts.next()?, parts.next()?);
     let mac = mac(parts.next()?)?;
+    let v6_prefix = match parts.next() {
+        Some(network) => Some(Ipv6Addr::from_str(network.strip_suffix("/64")?).ok()?),
+        None => None,
+    };
     if parts.next().is_some() {
         return None;
     }
-    station(name, address, gateway, mac)
+    Some(Client { v6_prefix, ..station(name, address, gateway, mac)? })
 }
 
 fn station(name: &str, address: &str, gateway: &str, mac: Mac) -> Option<Client> {
@@ -79,7 +84,7 @@ mod tests {
     #[test]
     fn words_become_what_dom0_would_say() {
         let line = "log=debug uplink=10.0.2.15/24,10.0.2.2 client=anon,10.137.0.10/30,10.137.0.9,00:16:3e:5e:6c:01 \
-                    client=b,10.137.0.14/30,10.137.0.13,00:16:3e:5e:6c:02";
+                    client=b,10.137.0.14/30,10.137.0.13,00:16:3e:5e:6c:02,fd09:24ef:4179:2::/64";
         let uplink = uplink(line, OURS).unwrap().unwrap();
         assert_eq!((uplink.v4, uplink.v4_prefix, uplink.mac), (Ipv4Addr::new(10, 0, 2, 15), 24, OURS));
         assert_eq!(uplink.v4_gateway, Ipv4Addr::new(10, 0, 2, 2));
@@ -87,6 +92,8 @@ mod tests {
         assert_eq!(clients.iter().map(|client| client.name.as_str()).collect::<Vec<_>>(), ["anon", "b"]);
         assert_eq!(clients[1].mac, [0, 0x16, 0x3E, 0x5E, 0x6C, 2]);
         assert_eq!(clients[0].v4_gateway, Ipv4Addr::new(10, 137, 0, 9));
+        assert_eq!(clients[0].v6_prefix, None);
+        assert_eq!(clients[1].v6_prefix, "fd09:24ef:4179:2::".parse().ok());
     }
 
     #[test]
@@ -108,6 +115,9 @@ mod tests {
             "a,10.0.0.2/30,10.0.0.1,01:02:03:04:05",
             "a,10.0.0.2/30,10.0.0.1,01:02:03:04:05:06:07",
             "a,10.0.0.2/30,10.0.0.1,01:02:03:04:05:06,x",
+            "a,10.0.0.2/30,10.0.0.1,01:02:03:04:05:06,fd00::",
+            "a,10.0.0.2/30,10.0.0.1,01:02:03:04:05:06,fd00::/63",
+            "a,10.0.0.2/30,10.0.0.1,01:02:03:04:05:06,fd00::/64,",
         ] {
             let line = alloc::format!("client={word}");
             assert_eq!(clients(&line).collect::<Vec<_>>(), [Err(BadWord(word))]);

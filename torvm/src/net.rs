@@ -93,7 +93,7 @@ impl<F: Frames> Net<F> {
     /// changed. The connections of who was there before are reset.
     pub fn set_client(&mut self, port: u8, described: &Client) -> bool {
         let taken = |(at, guest): (usize, &Option<Box<Guest>>)| {
-            guest.as_ref().is_some_and(|guest| at != usize::from(port) && guest.client.v4 == described.v4)
+            guest.as_ref().is_some_and(|guest| at != usize::from(port) && guest.shares_with(described))
         };
         if port <= UPLINK || usize::from(port) >= MAX_PORTS || self.core.guests.iter().enumerate().any(taken)
         {
@@ -105,6 +105,7 @@ impl<F: Frames> Net<F> {
             if let Some(place) = self.core.guests.get_mut(usize::from(port)) {
                 *place = Some(Box::new(new));
             }
+            self.core.advertise_us = 0;
         } else if let Some(old) = self.core.guest_mut(port) {
             old.client = new.client;
         }
@@ -133,6 +134,7 @@ impl<F: Frames> Net<F> {
         if let Some(uplink) = self.core.uplink.as_mut().filter(|_| port == UPLINK) {
             uplink.neighbour = None;
         }
+        self.core.advertise_us = 0;
         self.core.pending = true;
         attached
     }
@@ -154,6 +156,7 @@ impl<F: Frames> Net<F> {
         }
         worked |= self.serve();
         to_uplink::ask(&mut self.core, &mut self.links);
+        to_client::advertise_all(&mut self.core, &mut self.links);
         for frames in self.links.all() {
             frames.flush();
         }
@@ -172,7 +175,8 @@ impl<F: Frames> Net<F> {
             return Some(0);
         }
         let ask = self.core.uplink.as_ref().and_then(|uplink| uplink.ask_us);
-        [self.core.timers.first(), ask].into_iter().flatten().min()
+        let advertise = self.core.has_v6().then_some(self.core.advertise_us);
+        [self.core.timers.first(), ask, advertise].into_iter().flatten().min()
     }
 
     /// Asks every port to be woken; `true`: one may sleep.

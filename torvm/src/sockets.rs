@@ -4,7 +4,7 @@
 //! hear clients and nobody else.
 
 use crate::errno::Errno;
-use core::net::SocketAddrV4;
+use core::net::{SocketAddr, SocketAddrV4};
 
 /// Names a socket; never used again for another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,7 +77,8 @@ pub trait Sockets {
     /// [`Errno::INVAL`], [`Errno::OPNOTSUPP`].
     fn listen(&mut self, id: SocketId, backlog: u32) -> Result<(), Errno>;
 
-    /// Takes a client's connection: its socket and the client's address.
+    /// Takes a client's connection: its socket and the client's address. That is its IPv4 address also when it came over
+    /// IPv6: a client has one name.
     ///
     /// # Errors
     /// [`Errno::AGAIN`], [`Errno::INVAL`].
@@ -125,11 +126,11 @@ pub trait Sockets {
     /// Chooses what [`Self::close`] does: `true` resets the connection (`SO_LINGER` with no time).
     fn set_reset_on_close(&mut self, id: SocketId, reset: bool);
 
-    /// Where the client wanted to go (`SO_ORIGINAL_DST`).
+    /// Where the client wanted to go (`SO_ORIGINAL_DST`, `IP6T_SO_ORIGINAL_DST`).
     ///
     /// # Errors
     /// [`Errno::NOENT`] for what no client began.
-    fn original_destination(&self, id: SocketId) -> Result<SocketAddrV4, Errno>;
+    fn original_destination(&self, id: SocketId) -> Result<SocketAddr, Errno>;
 
     /// Own address.
     ///

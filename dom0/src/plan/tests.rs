@@ -84,6 +84,24 @@ fn torvm_is_a_client_and_has_clients() {
 }
 
 #[test]
+fn appvms_have_ipv6_wherever_they_are_and_driver_domains_have_none() {
+    let anon = APP.replace("sys-firewall", "tor");
+    let all =
+        domains(&[("sys-net", NET), ("sys-firewall", FW), ("tor", TOR), ("anon", &anon), ("work", APP)]);
+    let mut numbering = Numbering::default();
+    let plan = plan(&all, places("/lib"), &mut numbering);
+    let client = |name: &str| {
+        let planned = plan.machines.iter().find(|planned| planned.name.as_str() == name).unwrap();
+        planned.client.as_ref().unwrap().1.clone()
+    };
+    for name in ["anon", "work"] {
+        let number = numbering.seat(&name.parse().unwrap()).unwrap().number;
+        assert_eq!(client(name).v6_prefix, Some(address::v6_prefix(number)));
+    }
+    assert_eq!(client("tor").v6_prefix, None);
+}
+
+#[test]
 fn who_goes_another_way_keeps_its_number() {
     let mut numbering = Numbering::default();
     let files = |netvm: &str| APP.replace("sys-firewall", netvm);

@@ -4,7 +4,7 @@
 use super::namespace::Namespace;
 use dom0::tap;
 use rustix::fd::OwnedFd;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::thread::JoinHandle;
 
 /// `struct virtio_net_hdr`, which precedes frames on a tap as dom0 opens it. Zeros: nothing was offloaded.
@@ -20,6 +20,8 @@ pub(crate) struct AppVm {
     pub(crate) address: Ipv4Addr,
     /// The gateway's address on its link.
     pub(crate) gateway: Ipv4Addr,
+    /// Its /64.
+    pub(crate) prefix: Ipv6Addr,
     /// Its hardware address.
     pub(crate) mac: [u8; 6],
     namespace: Namespace,
@@ -35,16 +37,18 @@ impl AppVm {
             name: ["anon", "veiled"][usize::from(number)],
             address: Ipv4Addr::new(10, 137, number, 6),
             gateway: Ipv4Addr::new(10, 137, number, 5),
+            prefix: Ipv6Addr::new(0xfd09, 0x24ef, 0x4179, u16::from(number) + 1, 0, 0, 0, 0),
             mac: [2, 0x62, 0x6b, 0, 0x7f, number + 1],
             namespace,
             raw,
         };
-        appvm.configure(number);
+        appvm.configure();
         appvm
     }
 
-    /// A bridge is the AppVM's card; it stays while the gateway comes and goes.
-    fn configure(&self, number: u8) {
+    /// A bridge is the AppVM's card; it stays while the gateway comes and goes. The route over IPv6 leaves room for the one
+    /// that the gateway advertises.
+    fn configure(&self) {
         let mac = self.mac.map(|byte| format!("{byte:02x}")).join(":");
         self.namespace.ip(&format!(
             "link set lo up
@@ -52,11 +56,11 @@ link add eth0 address {mac} type bridge forward_delay 0 mcast_snooping 0
 link set raw0 master eth0 up
 link set eth0 up
 addr add {}/30 dev eth0
-addr add fd09:24ef:4179:{number}::6/64 dev eth0 nodad
+addr add {}6/64 dev eth0 nodad
 route add default via {}
-route add default via {GATEWAY_V6} dev eth0
+route add default via {GATEWAY_V6} dev eth0 metric 2048
 ",
-            self.address, self.gateway
+            self.address, self.prefix, self.gateway
         ));
     }
 

@@ -50,6 +50,10 @@ impl Load {
             });
         }
         load.run(appvm, move || upload((web, 80).into()));
+        let web_v6 = network.web_v6;
+        load.run(appvm, move || {
+            let _ = download((web_v6, 80).into(), BULK);
+        });
         load.run(appvm, move || strangers.iter().for_each(|stranger| knock(*stranger)));
         let gateway = appvm.gateway;
         let count = Arc::clone(&forbidden);
@@ -94,8 +98,11 @@ fn strangers(network: &Network) -> Vec<SocketAddr> {
         (Ipv4Addr::new(10, 0, 2, 3), 53),
         (Ipv4Addr::new(198, 51, 100, 99), 443),
     ];
+    // The same over IPv6, and IPv4 addresses in disguise.
+    let v6 = ["[2001:4860:4860::8888]:853", "[fec0::2]:80", "[64:ff9b::a00:202]:80", "[2002:a00:202::1]:80"];
+    let v6 = v6.into_iter().filter_map(|end| end.parse().ok());
     let relays = network.relays.iter().take(2).map(|relay| (*relay).into());
-    fixed.into_iter().map(SocketAddr::from).chain(relays).collect()
+    fixed.into_iter().map(SocketAddr::from).chain(v6).chain(relays).collect()
 }
 
 /// Fetches so many bytes; `None` when less came.

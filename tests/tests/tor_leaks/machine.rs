@@ -253,7 +253,8 @@ fn command_line(appvms: &[&AppVm]) -> String {
     let mut words = vec![format!("uplink={ADDRESS}/24,{ROUTER}")];
     for appvm in appvms {
         let mac = appvm.mac.map(|byte| format!("{byte:02x}")).join(":");
-        words.push(format!("client={},{}/30,{},{mac}", appvm.name, appvm.address, appvm.gateway));
+        let AppVm { name, address, gateway, prefix, .. } = appvm;
+        words.push(format!("client={name},{address}/30,{gateway},{mac},{prefix}/64"));
     }
     words.join(" ")
 }

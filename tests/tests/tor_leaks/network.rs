@@ -14,7 +14,7 @@ const VARIABLE: &str = "BULKHEAD_TOR_NETWORK";
 #[derive(Debug, Deserialize)]
 struct Description {
     or_addresses: Vec<SocketAddrV4>,
-    exits: Vec<Ipv4Addr>,
+    exits: BTreeSet<IpAddr>,
     web: Vec<IpAddr>,
     page: String,
     onion: String,
@@ -64,7 +64,7 @@ impl Network {
         Some(Self {
             directory,
             relays: described.or_addresses.into_iter().collect(),
-            exits: described.exits.into_iter().map(IpAddr::V4).collect(),
+            exits: described.exits,
             web: described.web.iter().find_map(first_v4).unwrap(),
             web_v6: described.web.iter().find_map(first_v6).unwrap(),
             page: described.page,

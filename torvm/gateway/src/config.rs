@@ -42,7 +42,7 @@ pub struct Config {
     pub bridges_used: bool,
 }
 
-/// Where clients are heard; IPv4 only, as is everything that a client has to do with.
+/// Where clients are heard: IPv4 only. What comes to torvm over IPv6 is brought here under the client's IPv4 address.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Listen {

@@ -36,7 +36,8 @@ where
     }
 }
 
-/// The client's address. There are no clients but those with an IPv4 address.
+/// The client's address. There are no clients but those with an IPv4 address, which is also the name of what comes
+/// from them over IPv6.
 #[must_use]
 pub fn source(peer: SocketAddr) -> Option<Ipv4Addr> {
     match peer.ip() {

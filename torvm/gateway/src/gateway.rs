@@ -166,6 +166,10 @@ impl Gateway {
         if request.consent == Consent::Presumed {
             prefs.optimistic();
         }
+        if matches!(host, Host::Address(IpAddr::V6(_))) {
+            // The exit has to be one that goes there.
+            prefs.ipv6_only();
+        }
         let stream = self.tor.connect_with_prefs(target, &prefs).await.map_err(|e| Refusal::from_tor(&e))?;
         slot.carried(key, stream.client_stream_ctrl());
         Ok(stream)

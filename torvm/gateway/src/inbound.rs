@@ -64,12 +64,14 @@ impl Inbound {
         let _ = timeout(FAREWELL, drained).await;
     }
 
-    /// Where the client wanted to go, for a connection that was redirected here.
+    /// Where the client wanted to go, for a connection that was redirected here. Torvm brings the client's connections
+    /// over IPv6 as well, under the client's IPv4 address, which is its name; only this tells them apart.
     ///
     /// # Errors
     /// When it was not redirected, or the system cannot say.
     pub fn original_destination(&self) -> io::Result<std::net::SocketAddr> {
-        let address = socket2::SockRef::from(&self.stream).original_dst_v4()?;
+        let socket = socket2::SockRef::from(&self.stream);
+        let address = socket.original_dst_v4().or_else(|_| socket.original_dst_v6())?;
         address.as_socket().ok_or_else(|| io::Error::other("no address"))
     }
 }

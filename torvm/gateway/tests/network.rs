@@ -171,6 +171,12 @@ fn doors(network: &Network) {
     assert_eq!(at_last(&page, || ONE.half_closed_page(web)), page, "half-closed");
     assert_eq!(at_last(&page, || ONE.socks_page(name, 80, None)), page, "SOCKS");
     assert_eq!(at_last(&page, || ONE.http_page(name, 80)), page, "HTTP");
+    // One exit only goes there.
+    let v6 = network.web.iter().find(|address| address.is_ipv6()).expect("an IPv6 address").to_string();
+    for client in [ONE, TWO] {
+        assert_eq!(at_last(&page, || client.socks_page(&v6, 80, None)), page, "IPv6 by SOCKS");
+        assert_eq!(at_last(&page, || client.http_page(&format!("[{v6}]"), 80)), page, "IPv6 by HTTP");
+    }
     let onion = Ok(network.onion_page.clone());
     assert_eq!(at_last(&onion, || ONE.socks_page(&network.onion, 80, None)), onion, "onion by SOCKS");
     assert_eq!(at_last(&onion, || TWO.http_page(&network.onion, 80)), onion, "onion by HTTP");

@@ -1,4 +1,5 @@
-//! Calls on sockets. Only IPv4: whatever else is asked for, there is no such family.
+//! Calls on sockets. There are none but IPv4's: whatever else is asked for, there is no such family. A client's connection
+//! over IPv6 is one of them, too, under the client's IPv4 address; only where it wanted to go is told as it is.
 
 mod addresses;
 mod messages;

@@ -42,6 +42,19 @@ struct Queues {
 #[derive(Clone, Debug, Default)]
 pub struct End(Rc<RefCell<Queues>>);
 
+impl End {
+    /// Puts a frame of the far end's on the link.
+    pub fn give(&self, frame: Vec<u8>) {
+        self.0.borrow_mut().to_net.push_back(frame);
+    }
+
+    /// Takes the frames that the far end was sent.
+    #[must_use]
+    pub fn told(&self) -> Vec<Vec<u8>> {
+        self.0.borrow_mut().from_net.drain(..).collect()
+    }
+}
+
 impl Frames for End {
     fn receive(&mut self, buffer: &mut [u8]) -> Result<Option<(Meta, usize)>, PortFault> {
         Ok(self.0.borrow_mut().to_net.pop_front().map(|frame| {
@@ -103,7 +116,7 @@ impl Mirror {
     pub fn settle(&self, net: &mut Net<End>, now_us: u64) {
         for _ in 0..100_000 {
             let worked = net.poll(now_us);
-            let (out, back) = (self.take(&self.uplink), self.take(&self.client));
+            let (out, back) = (self.uplink.told(), self.client.told());
             if !worked && out.is_empty() && back.is_empty() && net.arm() {
                 return;
             }
@@ -119,14 +132,10 @@ impl Mirror {
         panic!("the networks never rest");
     }
 
-    fn take(&self, end: &End) -> Vec<Vec<u8>> {
-        end.0.borrow_mut().from_net.drain(..).collect()
-    }
-
     fn deliver(&self, turned: Turned, from: &End, to: &End) {
         match turned {
-            Turned::Answer(frame) => from.0.borrow_mut().to_net.push_back(frame),
-            Turned::Across(frame) => to.0.borrow_mut().to_net.push_back(frame),
+            Turned::Answer(frame) => from.give(frame),
+            Turned::Across(frame) => to.give(frame),
             Turned::Nothing => {}
         }
     }

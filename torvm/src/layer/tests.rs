@@ -9,6 +9,8 @@ use crate::memory::{Access, PAGE};
 use crate::net::Net;
 use crate::store::Found;
 use alloc::vec;
+use core::net::Ipv6Addr;
+use packet::{ipv6::Ipv6, tcp::Tcp};
 use proptest::prelude::*;
 use std::sync::LazyLock;
 
@@ -26,6 +28,9 @@ static BUNDLE: LazyLock<&'static [u8]> = LazyLock::new(|| {
 });
 
 const INVOCATION: Invocation<'_> = Invocation { path: b"/gateway", arguments: &[], environment: &[] };
+const CLIENT_MAC: [u8; 6] = [2, 0x62, 0x6b, 0, 0, 9];
+const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0xfd09, 0x24ef, 0x4179, 1, 0, 0, 0, 9);
+const FAR_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x80, 0, 0, 0, 0, 0x80);
 const NOW: Now = Now { us: 1_000_000, wall_ns: 1_800_000_000_000_000_000 };
 const CWD: u64 = (-100_i64).cast_unsigned();
 const CREATE: u64 = 0o101;
@@ -394,6 +399,67 @@ fn descriptors_files_and_sets_are_bounded() {
     let all =
         (0..).map_while(|_| program.layer.sockets.open(crate::sockets::SocketKind::Stream).ok()).count();
     assert_eq!(opened, all, "nothing is left of what found no number");
+}
+
+/// A segment of a client over IPv6, to port 443 of somebody far away.
+fn segment((flags, sequence, acknowledgement): (u8, u32, u32)) -> Vec<u8> {
+    let tcp =
+        Tcp { source_port: 999, destination_port: 443, sequence, acknowledgement, flags, window: 60_000 };
+    let tcp = tcp.emit(packet::checksum::pseudo_v6(CLIENT_V6, FAR_V6, 6, 20));
+    let ip = Ipv6 { source: CLIENT_V6, destination: FAR_V6, hop_limit: 64, next: 6, payload_len: 20 };
+    [&first_hop::address::OUR_MAC[..], &CLIENT_MAC, &[0x86, 0xdd], &ip.emit(), &tcp].concat()
+}
+
+#[test]
+fn a_connection_over_ipv6_is_the_clients_and_says_where_it_wanted_to_go() {
+    let mut program = Program::new(None);
+    let end = End::default();
+    let client = control::message::Client {
+        name: "work".try_into().unwrap(),
+        mac: CLIENT_MAC,
+        v4: [10, 137, 0, 6].into(),
+        v4_gateway: [10, 137, 0, 5].into(),
+        v4_prefix: 30,
+        v6_prefix: Some(Ipv6Addr::new(0xfd09, 0x24ef, 0x4179, 1, 0, 0, 0, 0)),
+        mtu: 1500,
+    };
+    assert!(program.layer.sockets.set_client(3, &client) && program.layer.sockets.attach(3, end.clone()));
+    let listener = program.call(41, &[2, 0o4001, 0]).cast_unsigned();
+    let at = program.buffer + 256;
+    program
+        .layer
+        .processor
+        .write(at, &[2, 0, 0x23, 0x50, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+        .expect("mapped");
+    assert_eq!((program.call(49, &[listener, at, 16]), program.call(50, &[listener, 8])), (0, 0));
+    let told = |program: &mut Program, frame| {
+        end.give(frame);
+        program.layer.sockets.poll(NOW.us);
+        end.told()
+    };
+    let answers = told(&mut program, segment((2, 1, 0)));
+    let answer = answers.iter().find(|frame| frame[20] == 6).expect("a SYN in answer");
+    let theirs = u32::from_be_bytes(answer[58..62].try_into().unwrap());
+    told(&mut program, segment((16, 2, theirs.wrapping_add(1))));
+    program.layer.processor.write(at, &28_u32.to_le_bytes()).expect("mapped");
+    let accepted = program.call(288, &[listener, at + 8, at, 0]);
+    assert!(accepted > 0, "{accepted}");
+    let read = |program: &mut Program, len: usize| {
+        let mut bytes = vec![0; len];
+        program.layer.processor.read(at, &mut bytes).expect("mapped");
+        bytes
+    };
+    assert_eq!(read(&mut program, 16), [16, 0, 0, 0, 0, 0, 0, 0, 2, 0, 3, 0xe7, 10, 137, 0, 6]);
+    let mut asked = |level, room: u32| {
+        program.layer.processor.write(at, &room.to_le_bytes()).expect("mapped");
+        let result = program.call(55, &[accepted.cast_unsigned(), level, 80, at + 4, at]);
+        (result, read(&mut program, 32))
+    };
+    assert_eq!(asked(0, 128).0, Errno::NOENT.answer(), "not over IPv4");
+    assert_eq!(asked(41, 27).0, Errno::INVAL.answer());
+    let (result, bytes) = asked(41, 128);
+    let expected = [&[28, 0, 0, 0, 10, 0, 1, 0xbb, 0, 0, 0, 0][..], &FAR_V6.octets(), &[0; 4]].concat();
+    assert_eq!((result, bytes), (0, expected));
 }
 
 proptest! {

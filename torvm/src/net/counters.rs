@@ -54,7 +54,7 @@ counts! {
     Spoofed = "drop_spoofed",
     /// To a group: mDNS, LLMNR, NetBIOS and the like.
     Multicast = "drop_multicast",
-    /// To an address that nobody may have.
+    /// To an address that nobody may have, or an IPv6 address that is not a global one of its own.
     Destination = "drop_destination",
     /// UDP other than DNS.
     Udp = "drop_udp",
@@ -64,7 +64,7 @@ counts! {
     Protocol = "drop_protocol",
     /// A fragment.
     Fragment = "drop_fragment",
-    /// IPv6.
+    /// IPv6 other than TCP, DNS and what the link itself needs.
     Ipv6 = "drop_ipv6",
     /// Neighbour discovery that did not come from the link, or says what only a router may say.
     Neighbour = "drop_neighbour",

@@ -1,10 +1,10 @@
 //! Questions to name servers: whatever a client asks at port 53 of any address, for the program to answer.
 //!
-//! The program sees the client's address only. Which address was asked, and so has to answer, is remembered by
-//! client, port and the question's identifier.
+//! The program sees the client's IPv4 address only. Which address asked which, and so has to be answered by it, is
+//! remembered by client, port and the question's identifier.
 
 use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
-use core::net::{Ipv4Addr, SocketAddrV4};
+use core::net::{IpAddr, SocketAddrV4};
 
 /// Longest question: what fits into a link's smallest packet.
 pub(super) const QUESTION_MAX: usize = 1232;
@@ -78,12 +78,15 @@ impl Datagrams {
     }
 }
 
+/// Who was asked, and who asked: addresses of one family.
+pub(super) type Ends = (IpAddr, IpAddr);
+
 /// A question that was not answered yet.
 #[derive(Clone, Copy, Debug)]
 struct Asked {
     port: u16,
     id: [u8; 2],
-    server: Ipv4Addr,
+    ends: Ends,
     at_us: u64,
 }
 
@@ -96,11 +99,10 @@ impl Questions {
         Self(Box::new(heapless::Deque::new()))
     }
 
-    /// Remembers that `server` was asked from `port`. The oldest question makes room.
-    pub(super) fn add(&mut self, port: u16, server: Ipv4Addr, message: &[u8], now_us: u64) {
+    /// Remembers who was asked, from `port`. The oldest question makes room.
+    pub(super) fn add(&mut self, port: u16, ends: Ends, message: &[u8], now_us: u64) {
         let Some(id) = message.first_chunk::<2>().copied() else { return };
-        let again =
-            self.0.iter_mut().find(|asked| (asked.port, asked.id, asked.server) == (port, id, server));
+        let again = self.0.iter_mut().find(|asked| (asked.port, asked.id, asked.ends) == (port, id, ends));
         if let Some(again) = again {
             again.at_us = now_us;
             return;
@@ -109,11 +111,11 @@ impl Questions {
             self.0.pop_front();
         }
         // There is room now.
-        let _ = self.0.push_back(Asked { port, id, server, at_us: now_us });
+        let _ = self.0.push_back(Asked { port, id, ends, at_us: now_us });
     }
 
-    /// Who was asked what `message` answers, from `port`. It is asked no more.
-    pub(super) fn answer(&mut self, port: u16, message: &[u8], now_us: u64) -> Option<Ipv4Addr> {
+    /// Who was asked what `message` answers, and who asked, from `port`. It is asked no more.
+    pub(super) fn answer(&mut self, port: u16, message: &[u8], now_us: u64) -> Option<Ends> {
         let id = message.first_chunk::<2>().copied()?;
         let mut found = None;
         // Turns the queue once and leaves out what was found or is too old.
@@ -121,7 +123,7 @@ impl Questions {
             let asked = self.0.pop_front()?;
             let fresh = now_us.saturating_sub(asked.at_us) < ASKED_US;
             if fresh && found.is_none() && (asked.port, asked.id) == (port, id) {
-                found = Some(asked.server);
+                found = Some(asked.ends);
             } else if fresh {
                 let _ = self.0.push_back(asked);
             }

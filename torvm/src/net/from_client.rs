@@ -1,13 +1,15 @@
-//! Takes a frame from one client's link; refuses a source that is not the client's own.
+//! Takes a frame from one client's link; refuses a source that is not the client's own. What is IPv6's own is in `v6`.
 //!
 //! What is answered here ends here: ARP, DHCP, neighbour discovery. TCP goes to the program's listeners, questions to name
 //! servers to its datagram socket. Nothing goes anywhere else.
+
+mod v6;
 
 use super::{
     arrival,
     counters::Count,
     datagrams::{QUESTION_MAX, QUESTION_MIN},
-    links::{LONG_PACKET, Links},
+    links::{Links, headers as headers_len, long_packet},
     state::{Core, Reset},
     stream::Owner,
     table::Key,
@@ -15,10 +17,11 @@ use super::{
     to_client,
 };
 use crate::frames::Frames;
-use core::net::{Ipv4Addr, SocketAddrV4};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use first_hop::{
-    address::{DNS_PORT, OUR_LINK_LOCAL, OUR_MAC, is_bad_v4, prefix64},
-    arp, dhcp, nd,
+    Client,
+    address::{DNS_PORT, OUR_MAC, gateway_v6, is_bad_v4},
+    arp, dhcp,
 };
 use link::Meta;
 use packet::{
@@ -27,7 +30,6 @@ use packet::{
     ethernet::{self, Ethernet, HEADER_LEN},
     headers::{Frame, Headers, Network, Transport, parse},
     ipv4::Ipv4,
-    ipv6::Ipv6,
     tcp::{ACK, RST, SYN},
 };
 
@@ -42,7 +44,8 @@ struct Arrived<'a> {
     meta: &'a Meta,
     frame: &'a mut [u8],
     headers: &'a Headers,
-    ip: Ipv4,
+    /// From whom to whom.
+    addresses: (IpAddr, IpAddr),
 }
 
 /// Deals with one frame.
@@ -59,10 +62,17 @@ pub(super) fn take<F: Frames>(
     check_macs(core, port, frame)?;
     match parse(frame) {
         Ok(Frame::Arp(_, body)) => take_arp(core, links, port, &body),
-        Ok(Frame::Ip(headers)) => match headers.network {
-            Network::V4(ip) => v4(core, links, Arrived { port, meta, frame, headers: &headers, ip }),
-            Network::V6(ip) => v6(core, links, (port, frame), &headers, &ip),
-        },
+        Ok(Frame::Ip(headers)) => {
+            let addresses = match headers.network {
+                Network::V4(ip) => (ip.source.into(), ip.destination.into()),
+                Network::V6(ip) => (ip.source.into(), ip.destination.into()),
+            };
+            let arrived = Arrived { port, meta, frame, headers: &headers, addresses };
+            match headers.network {
+                Network::V4(ip) => v4(core, links, arrived, &ip),
+                Network::V6(ip) => v6::take(core, links, arrived, &ip),
+            }
+        }
         Err(Fault::Protocol) => other_protocol(core, links, port, frame),
         Err(fault) => Err(fault.into()),
     }
@@ -89,8 +99,13 @@ fn take_arp<F: Frames>(core: &Core, links: &mut Links<F>, port: u8, body: &Arp) 
     }
 }
 
-fn v4<F: Frames>(core: &mut Core, links: &mut Links<F>, mut arrived: Arrived<'_>) -> Result<(), Count> {
-    let Arrived { port, ip, headers, .. } = arrived;
+fn v4<F: Frames>(
+    core: &mut Core,
+    links: &mut Links<F>,
+    mut arrived: Arrived<'_>,
+    ip: &Ipv4,
+) -> Result<(), Count> {
+    let Arrived { port, headers, .. } = arrived;
     let client = &core.guest(port).ok_or(Count::LinkDown)?.client;
     let is_dhcp = dhcp::is_request(headers);
     if ip.source != client.v4 && !(is_dhcp && ip.source.is_unspecified() && ip.destination.is_broadcast()) {
@@ -149,30 +164,28 @@ fn take_dhcp<F: Frames>(core: &Core, links: &mut Links<F>, arrived: &Arrived<'_>
 
 /// A question to a name server.
 fn question(core: &mut Core, arrived: &Arrived<'_>, source_port: u16) -> Result<(), Count> {
-    let Arrived { port, headers, ip, .. } = *arrived;
+    let Arrived { port, headers, addresses: (source, server), .. } = *arrived;
     let message = arrived.frame.get(headers.payload_at..headers.end).ok_or(Count::Internal)?;
     if !(QUESTION_MIN..=QUESTION_MAX).contains(&message.len()) {
         return Err(Count::DnsLength);
     }
     let now_us = core.now_us;
     let resolver = core.resolver.and_then(|slot| core.table.datagrams_mut(slot)).ok_or(Count::DnsQueue)?;
-    if !resolver.put(port, SocketAddrV4::new(ip.source, source_port), message) {
+    // The client's name, whichever of its addresses asked.
+    let guest = core.guests.get_mut(usize::from(port)).and_then(Option::as_mut).ok_or(Count::LinkDown)?;
+    if !resolver.put(port, SocketAddrV4::new(guest.client.v4, source_port), message) {
         return Err(Count::DnsQueue);
     }
-    let guest = core.guest_mut(port).ok_or(Count::LinkDown)?;
-    guest.questions.add(source_port, ip.destination, message, now_us);
+    guest.questions.add(source_port, (server, source), message, now_us);
     core.counters.add(Count::Questions);
     Ok(())
 }
 
 /// A TCP segment.
 fn segment<F: Frames>(core: &mut Core, links: &mut Links<F>, arrived: &mut Arrived<'_>) -> Result<(), Count> {
-    let (port, headers, ip) = (arrived.port, arrived.headers, arrived.ip);
+    let (port, headers, (source, destination)) = (arrived.port, arrived.headers, arrived.addresses);
     let Transport::Tcp(tcp) = headers.transport else { return Err(Count::Internal) };
-    let ends = (
-        SocketAddrV4::new(ip.destination, tcp.destination_port),
-        SocketAddrV4::new(ip.source, tcp.source_port),
-    );
+    let ends = (SocketAddr::new(destination, tcp.destination_port), SocketAddr::new(source, tcp.source_port));
     let opens = tcp.flags & (SYN | ACK | RST) == SYN;
     let mut known = core.table.find(&Key::new(port, ends.0, ends.1));
     let begun = |slot| {
@@ -196,7 +209,8 @@ fn segment<F: Frames>(core: &mut Core, links: &mut Links<F>, arrived: &mut Arriv
     };
     if let Some(option) = mss_option(arrived.frame, headers).filter(|_| opens) {
         let long = core.table.stream(slot).is_some_and(|stream| stream.cut.is_some());
-        let size = u16::from_be_bytes(*option).max(if long { LONG_PACKET - 40 } else { MIN_MSS });
+        let len = headers_len(destination);
+        let size = u16::from_be_bytes(*option).max(if long { long_packet(len) - len } else { MIN_MSS });
         *option = size.to_be_bytes();
     }
     let reset = if tcp.flags & RST == 0 { Reset::No } else { Reset::Yes };
@@ -210,14 +224,15 @@ fn open<F: Frames>(
     core: &mut Core,
     links: &mut Links<F>,
     port: u8,
-    ends: (SocketAddrV4, SocketAddrV4),
+    ends: (SocketAddr, SocketAddr),
     mss: Option<u16>,
 ) -> Result<u16, Count> {
     let client = &core.guest(port).ok_or(Count::LinkDown)?.client;
-    let (gateway, longest) = (client.v4_gateway, client.mtu.saturating_sub(40));
+    let len = headers_len(ends.0.ip());
+    let (client_v4, gateway, longest) = (client.v4, client.v4_gateway, client.mtu.saturating_sub(len));
+    let heard_at = if is_ours(client, ends.0.ip()) { ends.0.port() } else { TRANSPARENT };
     let cuts = links.get(port).is_some_and(|frames| frames.finishes_checksums());
     let cut = mss.filter(|_| cuts).map(|mss| mss.clamp(MIN_MSS, longest));
-    let heard_at = if *ends.0.ip() == gateway { ends.0.port() } else { TRANSPARENT };
     let listener = core.listener(heard_at).ok_or(Count::NoListener)?;
     let backlog = core.table.listener_mut(listener).map_or(0, |listener| listener.backlog);
     if core.unaccepted(port, listener) >= backlog {
@@ -226,16 +241,24 @@ fn open<F: Frames>(
     let mut setup = core.client_setup(port, ends.0).ok_or(Count::Quota)?;
     if cut.is_some() {
         // TCP makes long segments, of which it would wait for two before it acknowledges.
-        setup.mtu = LONG_PACKET;
+        setup.mtu = long_packet(len);
         setup.ack_at_once = true;
     }
     let tcp = Tcp::accept(&setup).ok_or(Count::Quota)?;
     let slot = core.add(port, ends, Owner::Opening(listener), tcp).ok_or(Count::Quota)?;
     if let Some(stream) = core.table.stream_mut(slot) {
-        stream.name = SocketAddrV4::new(gateway, heard_at);
+        stream.names = (SocketAddrV4::new(gateway, heard_at), SocketAddrV4::new(client_v4, ends.1.port()));
         stream.cut = cut;
     }
     Ok(slot)
+}
+
+/// Whether an address is our own on a client's link.
+fn is_ours(client: &Client, address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address == client.v4_gateway,
+        IpAddr::V6(address) => client.v6_prefix.is_some_and(|prefix| address == gateway_v6(prefix)),
+    }
 }
 
 /// The segment size that a first segment offers, to be read and changed: the checksum was looked at already, and nobody
@@ -283,44 +306,4 @@ fn other_protocol<F: Frames>(
     check_destination(core, port, ip.destination, ethernet.destination)?;
     let end = HEADER_LEN + usize::from(ip.total_len);
     to_client::prohibit(core, links, port, (frame, end), Count::Protocol)
-}
-
-/// IPv6 goes nowhere: no router is advertised. What the link itself needs is answered, and who sends more is told.
-fn v6<F: Frames>(
-    core: &mut Core,
-    links: &mut Links<F>,
-    (port, frame): (u8, &[u8]),
-    headers: &Headers,
-    ip: &Ipv6,
-) -> Result<(), Count> {
-    let client = &core.guest(port).ok_or(Count::LinkDown)?.client;
-    let on_link = prefix64(ip.source) == [0xfe80, 0, 0, 0] && ip.source != OUR_LINK_LOCAL;
-    let known = on_link || client.owns_v6(ip.source);
-    if let Transport::Icmpv6(message) = headers.transport {
-        match message.kind {
-            nd::FIRST..=nd::LAST if known || ip.source.is_unspecified() => {
-                let asked = nd::read(frame, headers, &message, None).map_err(|_| Count::Neighbour)?;
-                let nd::Asked::Neighbour(target) = asked else { return Ok(()) };
-                let mut out = [0; packet::ndp::MAX_FRAME_LEN];
-                let len = nd::answer(&mut out, client, ip.source, target).ok_or(Count::Internal)?;
-                return links.send_own(port, out.get(..len).ok_or(Count::Internal)?);
-            }
-            nd::MLD_QUERY..=nd::MLD_DONE | nd::MLD_REPORT_V2 if ip.destination.is_multicast() => {
-                return Ok(());
-            }
-            _ => {}
-        }
-    }
-    if !known {
-        return Err(Count::Spoofed);
-    }
-    if ip.destination.is_multicast() {
-        return Err(Count::Multicast);
-    }
-    let later = matches!(headers.transport, Transport::Fragment(fragment) if fragment.offset != 0);
-    let error = matches!(headers.transport, Transport::Icmpv6(message) if message.is_error());
-    if headers.ethernet.destination != OUR_MAC || later || error {
-        return Err(Count::Ipv6);
-    }
-    to_client::prohibit_v6(core, links, port, (frame, headers.end), ip.source)
 }

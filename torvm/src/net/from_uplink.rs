@@ -11,7 +11,7 @@ use super::{
     tcp::State,
 };
 use crate::{errno::Errno, frames::Frames};
-use core::net::SocketAddrV4;
+use core::net::SocketAddr;
 use link::Meta;
 use packet::{
     arp::Arp,
@@ -71,8 +71,8 @@ fn ip<F: Frames>(
     match headers.transport {
         Transport::Tcp(tcp) => {
             arrival::check_transport(meta, frame, headers)?;
-            let local = SocketAddrV4::new(ip.destination, tcp.destination_port);
-            let peer = SocketAddrV4::new(ip.source, tcp.source_port);
+            let local = SocketAddr::new(ip.destination.into(), tcp.destination_port);
+            let peer = SocketAddr::new(ip.source.into(), tcp.source_port);
             let slot = core.table.find(&Key::new(UPLINK, local, peer)).ok_or(Count::UplinkStray)?;
             let reset = if tcp.flags & RST == 0 { Reset::No } else { Reset::Yes };
             let packet = frame.get(HEADER_LEN..headers.end).ok_or(Count::Internal)?;
@@ -98,8 +98,8 @@ fn error(
     let quoted = frame.get(headers.payload_at..headers.end).and_then(|bytes| quoted::parse_v4(bytes).ok());
     let quoted =
         quoted.filter(|q| q.source == ip.destination && q.protocol == TCP).ok_or(Count::UplinkStray)?;
-    let local = SocketAddrV4::new(quoted.source, quoted.source_port);
-    let peer = SocketAddrV4::new(quoted.destination, quoted.destination_port);
+    let local = SocketAddr::new(quoted.source.into(), quoted.source_port);
+    let peer = SocketAddr::new(quoted.destination.into(), quoted.destination_port);
     let slot = core.table.find(&Key::new(UPLINK, local, peer)).ok_or(Count::UplinkStray)?;
     let stream = core.table.stream_mut(slot).ok_or(Count::Internal)?;
     if message.code == icmp::CODE_FRAGMENTATION_NEEDED {

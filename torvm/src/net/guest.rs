@@ -25,9 +25,17 @@ impl Guest {
         Some(Self { client, connections: 0, questions: Questions::new() })
     }
 
+    /// Whether another client's description has an address of this one.
+    pub(super) fn shares_with(&self, other: &message::Client) -> bool {
+        let prefix = self.client.v6_prefix;
+        self.client.v4 == other.v4 || prefix.is_some() && prefix == other.v6_prefix
+    }
+
     /// Whether another description means the same client.
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        let name = |guest: &Self| (guest.client.mac, guest.client.v4, guest.client.v4_gateway);
+        let name = |guest: &Self| {
+            (guest.client.mac, guest.client.v4, guest.client.v4_gateway, guest.client.v6_prefix)
+        };
         name(self) == name(other) && self.client.name == other.client.name
     }
 }

@@ -7,21 +7,35 @@ use super::{
 use crate::frames::{Frames, PortFault};
 use abi::link_device::MAX_PORTS;
 use alloc::{boxed::Box, vec, vec::Vec};
-use core::net::{Ipv4Addr, SocketAddrV4};
+use core::net::{IpAddr, SocketAddr};
 use link::{Csum, Gso, GsoKind, Meta};
 use packet::{
-    checksum::pseudo_v4,
+    checksum::{Sum, pseudo_v4, pseudo_v6},
     ethernet::{self, Ethernet, HEADER_LEN, Mac},
     ipv4::{self, Ipv4},
+    ipv6::{self, Ipv6},
     tcp,
 };
 
 /// The port behind which the uplink is.
 pub const UPLINK: u8 = 1;
 /// Longest packet that is made to be cut: 22 full segments, an eighth of a link.
-pub(super) const LONG_PACKET: u16 = 40 + 22 * 1460;
+const LONG_PACKET: u16 = long_packet(40);
 /// Room for the longest frame: 64 KiB of packet, and Ethernet.
 pub(super) const FRAME_ROOM: usize = HEADER_LEN + 0x1_0000;
+
+/// Headers of a segment without options, to an address.
+pub(super) const fn headers(to: IpAddr) -> u16 {
+    match to {
+        IpAddr::V4(_) => 40,
+        IpAddr::V6(_) => 60,
+    }
+}
+
+/// The longest packet with so many bytes of headers that is made to be cut.
+pub(super) const fn long_packet(headers: u16) -> u16 {
+    headers + 22 * (1500 - headers)
+}
 
 /// All ports.
 pub(super) struct Links<F> {
@@ -44,7 +58,7 @@ pub(super) struct Way {
     /// Payload of a segment that is cut out of a longer one; absent: nothing is longer than the link takes.
     pub(super) cut: Option<u16>,
     /// The connection's ends, ours first.
-    pub(super) ends: (SocketAddrV4, SocketAddrV4),
+    pub(super) ends: (SocketAddr, SocketAddr),
 }
 
 impl<F: Frames> Links<F> {
@@ -139,7 +153,7 @@ impl<F: Frames> Outlet for Station<'_, F> {
     }
 
     fn send<R>(&mut self, len: usize, write: impl FnOnce(&mut [u8]) -> R) -> R {
-        // An IPv4 packet has no more than 64 KiB, for which there is room.
+        // A packet has no more than 64 KiB, for which there is room.
         let Some(frame) = self.scratch.get_mut(..HEADER_LEN + len) else { return write(&mut vec![0; len]) };
         let (header, packet) = frame.split_at_mut(HEADER_LEN);
         let result = write(packet);
@@ -159,7 +173,8 @@ impl<F: Frames> Outlet for Station<'_, F> {
             // The link was another when the connection began; its end will be noticed.
             (false, Some(_)) => return result,
         };
-        let ethernet = Ethernet { destination, source: self.way.source, ethertype: ethernet::IPV4 };
+        let ethertype = if self.way.ends.0.is_ipv4() { ethernet::IPV4 } else { ethernet::IPV6 };
+        let ethernet = Ethernet { destination, source: self.way.source, ethertype };
         for (to, from) in header.iter_mut().zip(ethernet.emit()) {
             *to = from;
         }
@@ -173,73 +188,101 @@ impl<F: Frames> Outlet for Station<'_, F> {
 
 /// Whether a packet is TCP from our end of a connection to the other. Nothing else ever leaves, whatever a mistake
 /// elsewhere makes of it.
-fn is_between(packet: &[u8], (ours, theirs): (SocketAddrV4, SocketAddrV4)) -> bool {
-    let Some((header, segment)) = packet.split_first_chunk::<{ ipv4::HEADER_LEN }>() else { return false };
-    let ip = Ipv4::fields(header);
-    let ports = segment
-        .first_chunk()
-        .map(|[a, b, c, d]| (u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d])));
-    header.first() == Some(&0x45)
-        && ip.protocol == ipv4::TCP
-        && (ip.source, ip.destination) == (*ours.ip(), *theirs.ip())
+fn is_between(packet: &[u8], (ours, theirs): (SocketAddr, SocketAddr)) -> bool {
+    let Some((addresses, protocol)) = network(packet) else { return false };
+    let segment = packet.get(network_len(packet)..).and_then(<[u8]>::first_chunk);
+    let ports = segment.map(|[a, b, c, d]| (u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d])));
+    protocol == ipv4::TCP
+        && addresses == (ours.ip(), theirs.ip())
         && ports == Some((ours.port(), theirs.port()))
+}
+
+/// The addresses of a packet whose IP header is as we write it, and what the packet carries.
+fn network(packet: &[u8]) -> Option<((IpAddr, IpAddr), u8)> {
+    match packet.first()? {
+        0x45 => {
+            let ip = Ipv4::fields(packet.first_chunk()?);
+            Some(((ip.source.into(), ip.destination.into()), ip.protocol))
+        }
+        0x60 => {
+            let ip = Ipv6::fields(packet.first_chunk()?);
+            Some(((ip.source.into(), ip.destination.into()), ip.next))
+        }
+        _ => None,
+    }
+}
+
+/// Length of the IP header of such a packet.
+fn network_len(packet: &[u8]) -> usize {
+    if packet.first() == Some(&0x60) { ipv6::HEADER_LEN } else { ipv4::HEADER_LEN }
 }
 
 /// The sequence numbers of a segment's bytes, if it has any.
 fn bytes(packet: &[u8]) -> Option<(u32, u32)> {
-    let header = packet.get(ipv4::HEADER_LEN..)?.first_chunk()?;
+    let at = network_len(packet);
+    let header = packet.get(at..)?.first_chunk()?;
     let (tcp, len) = tcp::Tcp::fields(header);
-    let payload = u32::try_from(packet.len().checked_sub(ipv4::HEADER_LEN + len)?).ok()?;
+    let payload = u32::try_from(packet.len().checked_sub(at + len)?).ok()?;
     (payload > 0).then_some((tcp.sequence, tcp.sequence.wrapping_add(payload)))
 }
 
 /// How a packet is to be cut into segments of `size` bytes; `None`: it is one.
 fn cut(packet: &[u8], size: u16) -> Option<Gso> {
-    let offset = packet.get(ipv4::HEADER_LEN + 12)? >> 4;
-    let headers = ipv4::HEADER_LEN + usize::from(offset) * 4;
+    let at = network_len(packet);
+    let kind = if at == ipv4::HEADER_LEN { GsoKind::Tcp4 } else { GsoKind::Tcp6 };
+    let headers = at + usize::from(packet.get(at + 12)? >> 4) * 4;
     let header_len = u16::try_from(HEADER_LEN + headers).ok()?;
-    (packet.len() > headers + usize::from(size)).then_some(Gso { kind: GsoKind::Tcp4, size, header_len })
+    (packet.len() > headers + usize::from(size)).then_some(Gso { kind, size, header_len })
 }
 
 /// In a first segment: says that we take no longer segments than the link does. TCP itself is told otherwise.
 fn clamp_mss(packet: &mut [u8], mtu: u16) {
-    let Some((header, options)) = packet.get_mut(ipv4::HEADER_LEN..).and_then(<[u8]>::split_first_chunk_mut)
-    else {
+    let at = network_len(packet);
+    let Some((header, options)) = packet.get_mut(at..).and_then(<[u8]>::split_first_chunk_mut) else {
         return;
     };
+    let headers = if at == ipv4::HEADER_LEN { 40 } else { 60 };
     let (tcp, _) = tcp::Tcp::fields(header);
     // smoltcp writes this option first.
     if let ([2, 4, high, low, ..], true) = (options, tcp.flags & tcp::SYN != 0) {
-        let size = u16::from_be_bytes([*high, *low]).min(mtu.saturating_sub(40));
+        let size = u16::from_be_bytes([*high, *low]).min(mtu.saturating_sub(headers));
         [*high, *low] = size.to_be_bytes();
     }
 }
 
-/// The addresses and length of a TCP segment in a packet without options, and the segment.
-fn segment(packet: &mut [u8]) -> Option<(Ipv4Addr, Ipv4Addr, u32, &mut [u8])> {
-    let (header, segment) = packet.split_first_chunk_mut::<{ ipv4::HEADER_LEN }>()?;
-    let ip = Ipv4::fields(header);
+/// The sum of the pseudo header of a TCP segment, and the segment.
+fn segment(packet: &mut [u8]) -> Option<(Sum, &mut [u8])> {
+    let (addresses, _) = network(packet)?;
+    let segment = packet.get_mut(network_len(packet)..)?;
     let len = u32::try_from(segment.len()).ok()?;
-    Some((ip.source, ip.destination, len, segment))
+    let sum = match addresses {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => pseudo_v4(source, destination, ipv4::TCP, len),
+        (IpAddr::V6(source), IpAddr::V6(destination)) => pseudo_v6(source, destination, ipv4::TCP, len),
+        _ => return None,
+    };
+    Some((sum, segment))
 }
 
-/// How we leave a checksum: behind Ethernet and IPv4 without options.
-const LEFT: Csum = Csum::Partial { start: 34, offset: 16 };
+/// How we leave a checksum: behind Ethernet and IP without options.
+const LEFT_V4: Csum = Csum::Partial { start: 34, offset: 16 };
+const LEFT_V6: Csum = Csum::Partial { start: 54, offset: 16 };
 const _: () = assert!(HEADER_LEN + ipv4::HEADER_LEN == 34 && tcp::CHECKSUM_AT == 16);
+const _: () = assert!(HEADER_LEN + ipv6::HEADER_LEN == 54);
 
 /// Writes the sum of the pseudo header, for who sends the frame on to complete.
 fn leave_checksum(packet: &mut [u8]) -> Meta {
-    if let Some((source, destination, len, segment)) = segment(packet) {
-        put(segment, pseudo_v4(source, destination, ipv4::TCP, len).fold());
+    let csum = if network_len(packet) == ipv4::HEADER_LEN { LEFT_V4 } else { LEFT_V6 };
+    if let Some((pseudo, segment)) = segment(packet) {
+        put(segment, pseudo.fold());
     }
-    Meta { csum: LEFT, ..Meta::default() }
+    Meta { csum, ..Meta::default() }
 }
 
 /// Writes the checksum.
 fn fill_checksum(packet: &mut [u8]) -> Meta {
-    if let Some((source, destination, len, segment)) = segment(packet) {
+    if let Some((pseudo, segment)) = segment(packet) {
         put(segment, 0);
-        put(segment, pseudo_v4(source, destination, ipv4::TCP, len).bytes(segment).finish());
+        put(segment, pseudo.bytes(segment).finish());
     }
     Meta::default()
 }

@@ -18,7 +18,7 @@ use crate::{
     sockets::{Half, Readiness, SocketId, SocketKind, Sockets},
 };
 use alloc::boxed::Box;
-use core::net::{Ipv4Addr, SocketAddrV4};
+use core::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use first_hop::address::is_bad_v4;
 
 /// The port to which a datagram socket is bound that hears clients' questions.
@@ -79,9 +79,10 @@ impl Core {
             return Err(Errno::NETUNREACH);
         }
         let local = self.free_end(bound, address, peer)?;
-        let setup = self.relay_setup(local, mtu).ok_or(Errno::NOBUFS)?;
-        let tcp = Tcp::connect(&setup, peer).ok_or(Errno::NOBUFS)?;
-        let stream = Stream::new(UPLINK, (local, peer), Owner::Program, tcp, self.now_us);
+        let ends = (SocketAddr::V4(local), SocketAddr::V4(peer));
+        let setup = self.relay_setup(ends.0, mtu).ok_or(Errno::NOBUFS)?;
+        let tcp = Tcp::connect(&setup, ends.1).ok_or(Errno::NOBUFS)?;
+        let stream = Stream::new(UPLINK, ends, Owner::Program, tcp, self.now_us);
         let key = stream.key();
         if let Some(place) = self.table.get_mut(slot) {
             *place = Object::Stream(Box::new(stream));
@@ -98,7 +99,7 @@ impl Core {
         for _ in 0..TRIES {
             let port = if bound == 0 { self.random.port() } else { bound };
             let local = SocketAddrV4::new(address, port);
-            if self.table.find(&Key::new(UPLINK, local, peer)).is_none() {
+            if self.table.find(&Key::new(UPLINK, local.into(), peer.into())).is_none() {
                 return Ok(local);
             }
         }
@@ -197,7 +198,7 @@ impl<F: Frames> Sockets for Net<F> {
         let slot = listener.waiting.pop_front().ok_or(Errno::AGAIN)?;
         let stream = self.core.table.stream_mut(slot).ok_or(Errno::CONNABORTED)?;
         stream.owner = Owner::Program;
-        let peer = stream.peer;
+        let peer = stream.names.1;
         Ok((self.core.table.id(slot), peer))
     }
 
@@ -286,7 +287,7 @@ impl<F: Frames> Sockets for Net<F> {
         }
     }
 
-    fn original_destination(&self, id: SocketId) -> Result<SocketAddrV4, Errno> {
+    fn original_destination(&self, id: SocketId) -> Result<SocketAddr, Errno> {
         match self.core.object(id)? {
             Object::Stream(stream) if stream.port != UPLINK => Ok(stream.local),
             _ => Err(Errno::NOENT),
@@ -299,13 +300,13 @@ impl<F: Frames> Sockets for Net<F> {
             Object::Fresh(port) => any(*port),
             Object::Listener(listener) => any(listener.port),
             Object::Datagrams(datagrams) => any(datagrams.port),
-            Object::Stream(stream) => stream.name,
+            Object::Stream(stream) => stream.names.0,
         })
     }
 
     fn peer(&self, id: SocketId) -> Result<SocketAddrV4, Errno> {
         match self.core.object(id)? {
-            Object::Stream(stream) if !stream.is_connecting() && !stream.is_over() => Ok(stream.peer),
+            Object::Stream(stream) if !stream.is_connecting() && !stream.is_over() => Ok(stream.names.1),
             _ => Err(Errno::NOTCONN),
         }
     }

@@ -13,7 +13,7 @@ use super::{
 };
 use abi::link_device::MAX_PORTS;
 use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
-use core::net::SocketAddrV4;
+use core::net::{IpAddr, SocketAddr};
 
 /// A client's connection's buffers.
 pub(super) const CLIENT_BUFFERS: Buffers = Buffers { receive: 64 * 1024, send: 64 * 1024 };
@@ -68,6 +68,8 @@ pub(super) struct Core {
     pub(super) relays: (usize, usize),
     /// Living connections of clients.
     pub(super) connections: usize,
+    /// When clients are told next who their router is.
+    pub(super) advertise_us: u64,
 }
 
 impl Core {
@@ -86,6 +88,7 @@ impl Core {
             random: Random::new(seed),
             relays: (0, 0),
             connections: 0,
+            advertise_us: 0,
         }
     }
 
@@ -99,6 +102,11 @@ impl Core {
         self.guests.get_mut(usize::from(port))?.as_deref_mut()
     }
 
+    /// Whether there is a client that has to be told of a router.
+    pub(super) fn has_v6(&self) -> bool {
+        self.guests.iter().flatten().any(|guest| guest.client.v6_prefix.is_some())
+    }
+
     /// Who listens on a port.
     pub(super) fn listener(&self, port: u16) -> Option<Slot> {
         self.listeners.iter().find_map(|(at, slot)| (*at == port).then_some(*slot))
@@ -109,7 +117,8 @@ impl Core {
         let stream = self.table.stream(slot)?;
         let (port, cut, ends) = (stream.port, stream.cut, (stream.local, stream.peer));
         if port == UPLINK {
-            let uplink = self.uplink.as_ref().filter(|uplink| uplink.address == *stream.local.ip())?;
+            let uplink =
+                self.uplink.as_ref().filter(|uplink| IpAddr::V4(uplink.address) == stream.local.ip())?;
             let (source, destination, mtu) = (uplink.mac, uplink.neighbour, uplink.mtu);
             return Some(Way { port, source, destination, mtu, cut: None, ends });
         }
@@ -137,7 +146,7 @@ impl Core {
     }
 
     /// How a client's connection to `local` begins; `None`: there are enough of them.
-    pub(super) fn client_setup(&mut self, port: u8, local: SocketAddrV4) -> Option<Setup> {
+    pub(super) fn client_setup(&mut self, port: u8, local: SocketAddr) -> Option<Setup> {
         let seed = self.random.next_u64();
         let share = self.share(port);
         let guest = self.guest(port).filter(|guest| guest.connections < share)?;
@@ -146,7 +155,7 @@ impl Core {
     }
 
     /// How a connection to a relay begins; `None`: there are enough of them.
-    pub(super) fn relay_setup(&mut self, local: SocketAddrV4, mtu: u16) -> Option<Setup> {
+    pub(super) fn relay_setup(&mut self, local: SocketAddr, mtu: u16) -> Option<Setup> {
         let (all, large) = self.relays;
         let buffers = if large < LARGE_RELAYS { RELAY_BUFFERS } else { SMALL_RELAY_BUFFERS };
         let seed = self.random.next_u64();
@@ -157,7 +166,7 @@ impl Core {
     pub(super) fn add(
         &mut self,
         port: u8,
-        ends: (SocketAddrV4, SocketAddrV4),
+        ends: (SocketAddr, SocketAddr),
         owner: Owner,
         tcp: Tcp,
     ) -> Option<Slot> {

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{errno::Errno, sockets::Readiness};
 use alloc::boxed::Box;
-use core::net::SocketAddrV4;
+use core::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 /// Microseconds in a second.
 const SECOND_US: u64 = 1_000_000;
@@ -61,11 +61,11 @@ pub(super) struct Stream {
     /// Port of the link device.
     pub(super) port: u8,
     /// Our end; where a client wanted to go.
-    pub(super) local: SocketAddrV4,
+    pub(super) local: SocketAddr,
     /// The other end.
-    pub(super) peer: SocketAddrV4,
-    /// What the program takes for our end.
-    pub(super) name: SocketAddrV4,
+    pub(super) peer: SocketAddr,
+    /// What the program takes for the ends, ours first.
+    pub(super) names: (SocketAddrV4, SocketAddrV4),
     /// How long its segments are when somebody else cuts them.
     pub(super) cut: Option<u16>,
     /// How much may be on its way, on the uplink.
@@ -106,6 +106,14 @@ fn look(tcp: &Tcp, window: usize) -> Seen {
     Seen { state: tcp.state(), received: tcp.socket().recv_queue(), writable: is_writable(tcp, window) }
 }
 
+/// How the program knows an end: none that it is not told of otherwise is an IPv6 one.
+const fn known(end: SocketAddr) -> SocketAddrV4 {
+    match end {
+        SocketAddr::V4(end) => end,
+        SocketAddr::V6(end) => SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, end.port()),
+    }
+}
+
 /// Whether the peer has said that it sends no more.
 const fn has_peer_closed(state: State) -> bool {
     matches!(state, State::CloseWait | State::LastAck | State::Closing | State::TimeWait)
@@ -113,18 +121,12 @@ const fn has_peer_closed(state: State) -> bool {
 
 impl Stream {
     /// A connection at its beginning.
-    pub(super) fn new(
-        port: u8,
-        ends: (SocketAddrV4, SocketAddrV4),
-        owner: Owner,
-        tcp: Tcp,
-        now_us: u64,
-    ) -> Self {
+    pub(super) fn new(port: u8, ends: (SocketAddr, SocketAddr), owner: Owner, tcp: Tcp, now_us: u64) -> Self {
         Self {
             port,
             local: ends.0,
             peer: ends.1,
-            name: ends.0,
+            names: (known(ends.0), known(ends.1)),
             cut: None,
             congestion: (port == UPLINK).then(Congestion::new),
             owner,

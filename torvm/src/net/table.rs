@@ -7,7 +7,7 @@ use alloc::{
     collections::{BTreeMap, VecDeque},
     vec::Vec,
 };
-use core::net::SocketAddrV4;
+use core::net::{IpAddr, SocketAddr};
 
 /// Sockets at most, those included that the program has closed and that still have something to say.
 pub(super) const SOCKETS: u16 = 1024;
@@ -28,15 +28,20 @@ pub(super) enum Object {
     Datagrams(Box<Datagrams>),
 }
 
-/// A connection's ends: the port of the link device, ours, the peer's.
+/// A connection's ends: the three ports (of the link device, ours, the peer's), and the two addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Key(u128);
+pub(super) struct Key(u64, u128, u128);
 
 impl Key {
     /// The key of a connection.
-    pub(super) fn new(port: u8, local: SocketAddrV4, peer: SocketAddrV4) -> Self {
-        let end = |end: SocketAddrV4| u128::from(end.ip().to_bits()) << 16 | u128::from(end.port());
-        Self(u128::from(port) << 96 | end(local) << 48 | end(peer))
+    pub(super) fn new(port: u8, local: SocketAddr, peer: SocketAddr) -> Self {
+        // No packet has a mapped address: none is mistaken for IPv4's.
+        let bits = |end: SocketAddr| match end.ip() {
+            IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+            IpAddr::V6(address) => address.to_bits(),
+        };
+        let ports = u64::from(port) << 32 | u64::from(local.port()) << 16 | u64::from(peer.port());
+        Self(ports, bits(local), bits(peer))
     }
 }
 

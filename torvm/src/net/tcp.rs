@@ -7,7 +7,7 @@
 use super::wire::{Nowhere, Outlet, Wire};
 use crate::headroom;
 use alloc::vec;
-use core::net::{Ipv4Addr, SocketAddrV4};
+use core::net::{IpAddr, SocketAddr};
 use smoltcp::{
     iface::{Config, Interface, PollResult, SocketHandle, SocketSet},
     socket::tcp::{CongestionControl, Socket, SocketBuffer},
@@ -21,7 +21,7 @@ pub(super) use smoltcp::socket::tcp::State;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Setup {
     /// Our end.
-    pub(super) local: SocketAddrV4,
+    pub(super) local: SocketAddr,
     /// Largest IP packet.
     pub(super) mtu: u16,
     /// Secret, for the sequence number.
@@ -57,7 +57,7 @@ pub(super) struct Tcp {
     handle: SocketHandle,
     mtu: u16,
     seed: u64,
-    address: Ipv4Addr,
+    address: IpAddr,
 }
 
 /// The clock as smoltcp reads it.
@@ -65,14 +65,15 @@ fn instant(now_us: u64) -> Instant {
     Instant::from_micros(i64::try_from(now_us).unwrap_or(i64::MAX))
 }
 
-fn interface(address: Ipv4Addr, mtu: u16, seed: u64) -> Interface {
+fn interface(address: IpAddr, mtu: u16, seed: u64) -> Interface {
     let mut config = Config::new(HardwareAddress::Ip);
     config.random_seed = seed;
     let mut wire = Wire { packet: None, outlet: &mut Nowhere, mtu };
     let mut interface = Interface::new(config, &mut wire, Instant::ZERO);
     interface.update_ip_addrs(|addresses| {
         // The first of several places.
-        let _ = addresses.push(IpCidr::new(address.into(), 32));
+        let whole = if address.is_ipv4() { 32 } else { 128 };
+        let _ = addresses.push(IpCidr::new(address.into(), whole));
     });
     interface
 }
@@ -91,7 +92,7 @@ impl Tcp {
         socket.set_keep_alive(setup.keep_alive_us.map(Duration::from_micros));
         let mut sockets = SocketSet::new(vec![]);
         let handle = sockets.add(socket);
-        let (mtu, seed, address) = (setup.mtu, setup.seed, *setup.local.ip());
+        let (mtu, seed, address) = (setup.mtu, setup.seed, setup.local.ip());
         Some(Self { interface: interface(address, mtu, seed), sockets, handle, mtu, seed, address })
     }
 
@@ -103,7 +104,7 @@ impl Tcp {
     }
 
     /// A connection to `peer`, whose first segment is yet to be sent; `None`: there is no memory for it.
-    pub(super) fn connect(setup: &Setup, peer: SocketAddrV4) -> Option<Self> {
+    pub(super) fn connect(setup: &Setup, peer: SocketAddr) -> Option<Self> {
         let mut tcp = Self::new(setup)?;
         let context = tcp.interface.context();
         let socket: &mut Socket<'_> = tcp.sockets.get_mut(tcp.handle);
@@ -132,7 +133,7 @@ impl Tcp {
         socket.state() == State::Closed && socket.remote_endpoint().is_none()
     }
 
-    /// Takes in an IPv4 packet that belongs here and whose checksums were looked at.
+    /// Takes in an IP packet that belongs here and whose checksums were looked at.
     pub(super) fn feed(&mut self, now_us: u64, packet: &[u8], outlet: &mut impl Outlet) {
         let mut wire = Wire { packet: Some(packet), outlet, mtu: self.mtu };
         self.interface.poll_ingress_single(instant(now_us), &mut wire, &mut self.sockets);

@@ -5,4 +5,5 @@ mod links;
 mod refusals;
 mod services;
 mod streams;
+mod v6;
 mod world;

@@ -10,7 +10,7 @@ pub(super) trait Outlet {
     /// Whether a packet of any length that the connection may send would find room now.
     fn ready(&mut self) -> bool;
 
-    /// Lets `write` fill in an IPv4 packet of `len` bytes and sends it.
+    /// Lets `write` fill in an IP packet of `len` bytes and sends it.
     fn send<R>(&mut self, len: usize, write: impl FnOnce(&mut [u8]) -> R) -> R;
 }
 

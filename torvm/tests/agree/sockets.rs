@@ -394,6 +394,7 @@ pub(crate) fn oddities(k: &mut Kernel<'_>, r: &mut Record) {
     }
     r.note("unknown option", option(k, fd, 1, 7777));
     r.note("no original destination", option(k, other, 0, 80).0 < 0);
+    r.note("nor over IPv6", option(k, other, 41, 80).0 < 0);
     r.note("shut down oddly", k.call(libc::SYS_shutdown, &[fd, 9]));
     k.put(k.buffer, &1_u32.to_le_bytes());
     r.note("no delay", k.call(libc::SYS_setsockopt, &[other, 6, 1, k.buffer, 4]));

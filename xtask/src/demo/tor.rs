@@ -113,8 +113,7 @@ fn only_exits(log: &str, network: &Description) -> Result<()> {
             Some(entry.get(field)?.as_str()?.parse::<std::net::SocketAddr>().ok()?.ip())
         };
         let (from, to) = (address("peer").context("no peer")?, address("to").context("no address")?);
-        let exit = network.exits.iter().any(|exit| IpAddr::V4(*exit) == from);
-        if network.web.contains(&to) && !exit {
+        if network.web.contains(&to) && !network.exits.contains(&from) {
             bail!("{from} spoke to the web server at {to} and is no exit");
         }
     }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddrV4};
 use std::path::Path;
 
 /// The network in numbers: `network.json`.
@@ -20,7 +20,7 @@ pub(crate) struct Description {
     /// Address and port of each relay.
     pub(crate) or_addresses: Vec<SocketAddrV4>,
     /// Addresses that exits connect from.
-    pub(crate) exits: Vec<Ipv4Addr>,
+    pub(crate) exits: Vec<IpAddr>,
     /// Bridges, which are in no consensus.
     pub(super) bridges: Vec<Relay>,
     /// The same as lines of configuration.
@@ -83,9 +83,11 @@ impl Description {
         let relays = nodes().filter(|(node, _)| node.kind != Kind::Bridge);
         let relays: Vec<_> = relays.map(|(node, identity)| relay(node, identity)).collect();
         let pages = pages(directory)?;
+        let exits = plan.nodes.iter().filter_map(|node| Some([node.address.into(), node.exit_v6()?.into()]));
+        let exits = exits.flatten().collect();
         Ok(Self {
             or_addresses: relays.iter().map(|relay| relay.or_address).collect(),
-            exits: relays.iter().filter(|relay| relay.exit).map(|relay| *relay.or_address.ip()).collect(),
+            exits,
             bridge_lines: bridges.iter().map(bridge_line).collect(),
             relays,
             bridges,

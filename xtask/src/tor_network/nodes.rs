@@ -6,7 +6,7 @@ use crate::packages::output;
 use anyhow::{Context, Result, bail};
 use std::fmt::Write as _;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -52,6 +52,12 @@ impl Node {
     /// Its ORPort.
     pub(super) fn or_address(&self) -> SocketAddrV4 {
         SocketAddrV4::new(self.address, self.or_port)
+    }
+
+    /// From where it connects over IPv6, if it is an exit.
+    pub(super) fn exit_v6(&self) -> Option<Ipv6Addr> {
+        let [_, second, ..] = self.address.octets();
+        (self.kind == Kind::Exit).then(|| Ipv6Addr::new(0x2001, 0xdb8, 0x100, second.into(), 0, 0, 0, 0x10))
     }
 
     /// Its directory port, of an authority.
@@ -100,6 +106,7 @@ impl Plan {
     /// Lines of shell that give the namespace the addresses.
     pub(super) fn addresses(&self) -> String {
         let relays = self.nodes.iter().filter(|node| node.is_relay()).map(|node| node.address.to_string());
+        let relays = relays.chain(self.nodes.iter().filter_map(|node| Some(node.exit_v6()?.to_string())));
         let web = WEB_ADDRESSES.iter().map(ToString::to_string);
         let mut lines = "ip link set lo up\n".to_owned();
         for address in relays.chain(web) {
@@ -286,7 +293,7 @@ fn particular(node: &Node, own: &Path, network: &Network<'_>) -> String {
             )
         }
         Kind::Relay => NO_EXIT.to_owned(),
-        Kind::Exit => EXIT.to_owned(),
+        Kind::Exit => exit(node),
         Kind::Bridge => format!("BridgeRelay 1\nPublishServerDescriptor 0\n{NO_EXIT}"),
         Kind::Onion => {
             let mut text = format!(
@@ -303,6 +310,13 @@ fn particular(node: &Node, own: &Path, network: &Network<'_>) -> String {
              AutomapHostsOnResolve 1\nVirtualAddrNetworkIPv4 10.192.0.0/10\n"
         ),
     }
+}
+
+/// One exit only goes to port 80 over IPv6: whoever does not look for one that does is noticed.
+fn exit(node: &Node) -> String {
+    let first = if node.name == "exit0" { "" } else { "ExitPolicy reject6 *:80\n" };
+    let v6 = node.exit_v6().map(|address| format!("OutboundBindAddressExit [{address}]\n"));
+    format!("{first}{EXIT}{}", v6.unwrap_or_default())
 }
 
 const COMMON: &str = "SafeLogging 0

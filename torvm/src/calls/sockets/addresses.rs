@@ -1,12 +1,14 @@
-//! Addresses of sockets in the program's memory: `struct sockaddr_in`.
+//! Addresses of sockets in the program's memory: `struct sockaddr_in`; and `struct sockaddr_in6`, which is only ever
+//! written.
 
 use super::{AF_INET, AF_UNIX};
 use crate::errno::Errno;
 use crate::memory::{UserMemory, read_array, read_u32};
-use core::net::{Ipv4Addr, SocketAddrV4};
+use core::net::{Ipv4Addr, SocketAddrV4, SocketAddrV6};
 
 /// Length of `struct sockaddr_in`.
 const LEN: u32 = 16;
+const AF_INET6: u8 = 10;
 
 /// Reads an address.
 pub(super) fn read(memory: &impl UserMemory, at: u64, len: u32) -> Result<SocketAddrV4, Errno> {
@@ -31,6 +33,15 @@ pub(super) fn bytes(address: SocketAddrV4) -> [u8; 16] {
     let [a, b, c, d] = address.ip().octets();
     let head = [2, 0, p0, p1, a, b, c, d];
     out.iter_mut().zip(head).for_each(|(to, byte)| *to = byte);
+    out
+}
+
+/// `struct sockaddr_in6`, without flow and scope.
+pub(super) fn bytes_v6(address: SocketAddrV6) -> [u8; 28] {
+    let mut out = [0; 28];
+    let [p0, p1] = address.port().to_be_bytes();
+    let head = [AF_INET6, 0, p0, p1, 0, 0, 0, 0];
+    out.iter_mut().zip(head.into_iter().chain(address.ip().octets())).for_each(|(to, byte)| *to = byte);
     out
 }
 

@@ -7,11 +7,13 @@ use crate::errno::Errno;
 use crate::layer::Layer;
 use crate::memory::read_u32;
 use crate::processor::Processor;
-use crate::sockets::{SocketKind, Sockets};
+use crate::sockets::{SocketId, SocketKind, Sockets};
+use core::net::SocketAddr;
 
 const SOL_IP: u32 = 0;
 const SOL_SOCKET: u32 = 1;
 const SOL_TCP: u32 = 6;
+const SOL_IPV6: u32 = 41;
 
 const SO_REUSEADDR: u32 = 2;
 const SO_TYPE: u32 = 3;
@@ -24,6 +26,7 @@ const SO_LINGER: u32 = 13;
 const SO_REUSEPORT: u32 = 15;
 const SO_PROTOCOL: u32 = 38;
 const SO_DOMAIN: u32 = 39;
+/// On both levels: `IP6T_SO_ORIGINAL_DST` has the same number.
 const SO_ORIGINAL_DST: u32 = 80;
 const IP_TOS: u32 = 1;
 const IP_TTL: u32 = 2;
@@ -74,13 +77,8 @@ impl<P: Processor, S: Sockets, D: Disk> Layer<P, S, D> {
         let (at, len_at) = (a.word(3), a.word(4));
         let stream = kind == SocketKind::Stream;
         let value = match (a.low(1), a.low(2)) {
-            (SOL_IP, SO_ORIGINAL_DST) => {
-                let wanted = self.sockets.original_destination(id)?;
-                if read_u32(self.memory(), len_at)? < 16 {
-                    return Err(Errno::INVAL.into());
-                }
-                addresses::write(self.memory(), at, len_at, wanted)?;
-                return Ok(0);
+            (level @ (SOL_IP | SOL_IPV6), SO_ORIGINAL_DST) => {
+                return self.original_destination(id, level, (at, len_at));
             }
             (SOL_SOCKET, SO_ERROR) => {
                 self.sockets.take_error(id).map_or(0, |errno| u32::from(errno.number()))
@@ -106,6 +104,29 @@ impl<P: Processor, S: Sockets, D: Disk> Layer<P, S, D> {
             _ => return Err(Errno::NOPROTOOPT.into()),
         };
         addresses::write_option(self.memory(), at, len_at, &value.to_le_bytes())?;
+        Ok(0)
+    }
+
+    /// Where the client wanted to go. Each level knows addresses of its own family only, so whoever asks both learns
+    /// which it is.
+    fn original_destination(&mut self, id: SocketId, level: u32, (at, len_at): (u64, u64)) -> Done {
+        let (v4, v6);
+        let address: &[u8] = match (self.sockets.original_destination(id)?, level) {
+            (SocketAddr::V4(wanted), SOL_IP) => {
+                v4 = addresses::bytes(wanted);
+                &v4
+            }
+            (SocketAddr::V6(wanted), SOL_IPV6) => {
+                v6 = addresses::bytes_v6(wanted);
+                &v6
+            }
+            _ => return Err(Errno::NOENT.into()),
+        };
+        let room = read_u32(self.memory(), len_at)?;
+        if usize::try_from(room).map_or(true, |room| room < address.len()) {
+            return Err(Errno::INVAL.into());
+        }
+        addresses::write_bytes(self.memory(), at, len_at, address)?;
         Ok(0)
     }
 }

@@ -70,7 +70,7 @@ fn a_client_reaches_the_transparent_listener_and_says_where_it_wanted_to_go() {
     let far = SocketAddrV4::new(Ipv4Addr::new(93, 184, 216, 34), 443);
     assert_eq!(world.net.accept(listener), Err(Errno::AGAIN));
     let (theirs, ours) = world.accept(0, listener, far);
-    assert_eq!(world.net.original_destination(ours), Ok(far));
+    assert_eq!(world.net.original_destination(ours), Ok(far.into()));
     assert_eq!(world.net.local(ours), Ok(SocketAddrV4::new(gateway(2), TRANSPARENT)));
     world.clients[0].get(theirs).send_slice(b"GET").unwrap();
     world.settle();

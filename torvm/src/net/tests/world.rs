@@ -4,7 +4,7 @@ use super::super::*;
 use crate::sockets::{SocketId, SocketKind, Sockets as _};
 use link::{Csum, Meta};
 use packet::{
-    checksum::pseudo_v4,
+    checksum::{Sum, pseudo_v4, pseudo_v6},
     headers::{Frame, Network, Transport, parse},
 };
 use smoltcp::{
@@ -14,7 +14,13 @@ use smoltcp::{
     time::Instant,
     wire::{EthernetAddress, HardwareAddress, IpCidr},
 };
-use std::{cell::RefCell, collections::VecDeque, net::Ipv4Addr, net::SocketAddrV4, rc::Rc, vec::Vec};
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4},
+    rc::Rc,
+    vec::Vec,
+};
 
 /// What lies on a link.
 #[derive(Default)]
@@ -84,14 +90,21 @@ pub(super) fn complete(meta: &Meta, frame: &mut [u8]) {
     let Csum::Partial { start, offset } = meta.csum else { return };
     let Ok(Frame::Ip(headers)) = parse(frame) else { panic!("metadata without a packet") };
     assert_eq!((usize::from(start), usize::from(offset)), (headers.transport_at, 16));
-    let Network::V4(ip) = headers.network else { panic!("IPv6") };
     let at = usize::from(start) + usize::from(offset);
-    let len = u32::try_from(headers.end - headers.transport_at).unwrap();
-    let pseudo = pseudo_v4(ip.source, ip.destination, ip.protocol, len);
+    let pseudo = pseudo(&headers);
     assert_eq!(frame[at..at + 2], pseudo.fold().to_be_bytes(), "the sum of the pseudo header");
     frame[at..at + 2].fill(0);
     let sum = pseudo.bytes(&frame[headers.transport_at..headers.end]).finish();
     frame[at..at + 2].copy_from_slice(&sum.to_be_bytes());
+}
+
+/// The pseudo header of a segment.
+fn pseudo(headers: &packet::headers::Headers) -> Sum {
+    let len = u32::try_from(headers.end - headers.transport_at).unwrap();
+    match headers.network {
+        Network::V4(ip) => pseudo_v4(ip.source, ip.destination, 6, len),
+        Network::V6(ip) => pseudo_v6(ip.source, ip.destination, 6, len),
+    }
 }
 
 /// Cuts a long frame, as a network card does.
@@ -100,28 +113,34 @@ fn cut(meta: &Meta, mut frame: Vec<u8>) -> VecDeque<Vec<u8>> {
         complete(meta, &mut frame);
         return [frame].into();
     };
-    assert_eq!(gso.kind, link::GsoKind::Tcp4);
+    let v4 = frame[14] >> 4 == 4;
+    assert_eq!(gso.kind, if v4 { link::GsoKind::Tcp4 } else { link::GsoKind::Tcp6 });
+    let tcp = if v4 { 34 } else { 54 };
     let (head, payload) = frame.split_at(usize::from(gso.header_len));
-    let first = u32::from_be_bytes(head[38..42].try_into().unwrap());
+    let first = u32::from_be_bytes(head[tcp + 4..tcp + 8].try_into().unwrap());
     let mut pieces = VecDeque::new();
     for (n, piece) in payload.chunks(usize::from(gso.size)).enumerate() {
         let at = n * usize::from(gso.size);
         let mut frame = [head, piece].concat();
-        let total = u16::try_from(frame.len() - 14).unwrap();
-        frame[16..18].copy_from_slice(&total.to_be_bytes());
-        frame[24..26].fill(0);
-        let sum = packet::checksum::Sum::new().bytes(&frame[14..34]).finish();
-        frame[24..26].copy_from_slice(&sum.to_be_bytes());
-        frame[38..42].copy_from_slice(&first.wrapping_add(u32::try_from(at).unwrap()).to_be_bytes());
+        if v4 {
+            let total = u16::try_from(frame.len() - 14).unwrap();
+            frame[16..18].copy_from_slice(&total.to_be_bytes());
+            frame[24..26].fill(0);
+            let sum = Sum::new().bytes(&frame[14..34]).finish();
+            frame[24..26].copy_from_slice(&sum.to_be_bytes());
+        } else {
+            let len = u16::try_from(frame.len() - 54).unwrap();
+            frame[18..20].copy_from_slice(&len.to_be_bytes());
+        }
+        let number = first.wrapping_add(u32::try_from(at).unwrap());
+        frame[tcp + 4..tcp + 8].copy_from_slice(&number.to_be_bytes());
         if at + piece.len() < payload.len() {
-            frame[47] &= !9; // neither FIN nor PSH
+            frame[tcp + 13] &= !9; // neither FIN nor PSH
         }
         let Ok(Frame::Ip(headers)) = parse(&frame) else { panic!("cut badly") };
-        let Network::V4(ip) = headers.network else { panic!("IPv6") };
-        frame[50..52].fill(0);
-        let len = u32::try_from(frame.len() - 34).unwrap();
-        let sum = pseudo_v4(ip.source, ip.destination, 6, len).bytes(&frame[34..]).finish();
-        frame[50..52].copy_from_slice(&sum.to_be_bytes());
+        frame[tcp + 16..tcp + 18].fill(0);
+        let sum = pseudo(&headers).bytes(&frame[tcp..]).finish();
+        frame[tcp + 16..tcp + 18].copy_from_slice(&sum.to_be_bytes());
         pieces.push_back(frame);
     }
     pieces
@@ -207,6 +226,14 @@ impl Peer {
         Self { end, interface, sockets: SocketSet::new(vec![]), seen, mtu: 1500, now: Instant::ZERO }
     }
 
+    /// Gives it an IPv6 address, and a router.
+    fn with_v6(mut self, address: Ipv6Addr) -> Self {
+        self.interface.update_ip_addrs(|a| a.push(IpCidr::new(address.into(), 64)).unwrap());
+        let router = first_hop::address::OUR_LINK_LOCAL;
+        self.interface.routes_mut().add_default_ipv6_route(router).unwrap();
+        self
+    }
+
     pub(super) fn poll(&mut self, now_us: u64) {
         self.now = Instant::from_micros(i64::try_from(now_us).unwrap());
         let mut card = Card(&self.end, &mut self.seen, self.mtu);
@@ -218,10 +245,11 @@ impl Peer {
         self.sockets.add(tcp::Socket::new(buffer(), buffer()))
     }
 
-    pub(super) fn connect(&mut self, port: u16, to: SocketAddrV4) -> SocketHandle {
+    pub(super) fn connect(&mut self, port: u16, to: impl Into<SocketAddr>) -> SocketHandle {
+        let to = to.into();
         let handle = self.tcp();
         let socket = self.sockets.get_mut::<tcp::Socket<'_>>(handle);
-        socket.connect(self.interface.context(), (*to.ip(), to.port()), port).unwrap();
+        socket.connect(self.interface.context(), (to.ip(), to.port()), port).unwrap();
         handle
     }
 
@@ -281,6 +309,21 @@ pub(super) fn described(n: u8) -> Client {
     }
 }
 
+/// The client's /64.
+pub(super) fn prefix(n: u8) -> Ipv6Addr {
+    Ipv6Addr::new(0xfd09, 0x24ef, 0x4179, n.into(), 0, 0, 0, 0)
+}
+
+/// The IPv6 address that a client has in [`World::with_v6`].
+pub(super) fn client_v6(n: u8) -> Ipv6Addr {
+    Ipv6Addr::from_bits(prefix(n).to_bits() | 6)
+}
+
+/// The same client with IPv6.
+pub(super) fn described_v6(n: u8) -> Client {
+    Client { v6_prefix: Some(prefix(n)), ..described(n) }
+}
+
 pub(super) fn described_uplink() -> Client {
     Client { mac: UPLINK_MAC, v4: OURS, v4_gateway: RELAY, ..described(0) }
 }
@@ -296,6 +339,15 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new() -> Self {
+        Self::of(described, |_, peer| peer)
+    }
+
+    /// The same with clients that have IPv6.
+    pub(super) fn with_v6() -> Self {
+        Self::of(described_v6, |n, peer| peer.with_v6(client_v6(n)))
+    }
+
+    fn of(described: fn(u8) -> Client, equip: fn(u8, Peer) -> Peer) -> Self {
         let ends: Vec<End> = (0..4).map(|_| End::default()).collect();
         let mut net = Net::new([3, 4]);
         assert!(net.set_uplink(&described_uplink()));
@@ -306,7 +358,8 @@ impl World {
         assert!(net.attach(UPLINK, ends[1].clone()));
         let relay = Peer::new(ends[1].clone(), RELAY_MAC, RELAY, None);
         let clients = [2u8, 3].map(|n| {
-            Peer::new(ends[usize::from(n)].clone(), client_mac(n), client_address(n), Some(gateway(n)))
+            let end = ends[usize::from(n)].clone();
+            equip(n, Peer::new(end, client_mac(n), client_address(n), Some(gateway(n))))
         });
         Self { net, now_us: 1_000_000, relay, clients: clients.into(), ends }
     }
@@ -361,7 +414,7 @@ impl World {
         &mut self,
         client: usize,
         listener: SocketId,
-        to: SocketAddrV4,
+        to: impl Into<SocketAddr>,
     ) -> (SocketHandle, SocketId) {
         let port = 40_000 + u16::try_from(self.clients[client].sockets.iter().count()).unwrap();
         let theirs = self.clients[client].connect(port, to);
