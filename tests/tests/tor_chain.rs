@@ -12,10 +12,10 @@ use tests::leaks::capture::Capture;
 use tests::leaks::{BringUp, Cable, Report, SMOLTCP_SYN};
 use tests::promises::Promises;
 
-/// Longest that an AppVM may take to boot, emulated twice.
-const BOOT: Duration = Duration::from_secs(240);
-/// Longest from there to a page.
-const PAGE: Duration = Duration::from_secs(180);
+/// Longest that an AppVM may take to boot, emulated twice on a busy machine.
+const BOOT: Duration = Duration::from_secs(480);
+/// Longest from there to a page, and to all else that has to come.
+const PATIENCE: Duration = Duration::from_secs(300);
 /// In every request of an AppVM.
 const MARK: &str = "marked-request-of-an-appvm";
 /// What the private network's files are for dom0.
@@ -76,7 +76,7 @@ impl Chain {
     }
 
     fn wait_for_page(&self, name: &str) {
-        until(PAGE, "a page through Tor", || self.fetches(name).then_some(()));
+        until(PATIENCE, "a page through Tor", || self.fetches(name).then_some(()));
     }
 
     fn status(&self, name: &str) -> Value {
@@ -114,6 +114,32 @@ impl Chain {
     fn judge(&self) -> Report {
         std::thread::sleep(Duration::from_millis(300));
         self.cable().judge(&self.capture()).unwrap_or_else(|leaks| panic!("{leaks}"))
+    }
+
+    /// Opens a connection from an AppVM that lasts, and another one whenever it ends, until [`Self::close`].
+    fn keep_open(&self, name: &str) -> Pending {
+        let url = format!("http://{}/long", self.network.web[0]);
+        let limit = PATIENCE.as_secs();
+        self.start_in(
+            name,
+            &format!(
+                "rm -f /tmp/enough
+                end=$(($(date +%s) + {limit}))
+                while [ ! -e /tmp/enough ] && [ $(date +%s) -lt $end ]; do
+                    timeout {limit} wget -q -T 40 -t 1 -O /dev/null '{url}' || sleep 1
+                done"
+            ),
+        )
+    }
+
+    /// Ends what [`Self::keep_open`] holds open.
+    fn close(&self, name: &str) {
+        let script = "touch /tmp/enough
+            for process in /proc/[0-9]*; do
+                [ \"$(cat $process/comm 2>/dev/null)\" = wget ] && kill ${process#/proc/}
+            done
+            true";
+        self.start_in(name, script).within(PATIENCE).expect_success();
     }
 
     /// Starts to send everything from an AppVM, for so long: pages, and what may not leave.
@@ -166,13 +192,13 @@ fn restarts(chain: &Chain) {
         let process: u32 =
             found.trim().parse().unwrap_or_else(|_| panic!("one process for {name}: {found:?}"));
         chain.lab.sh(&format!("kill -9 {process}"));
-        until(Duration::from_secs(60), "the domain runs again", || {
+        until(PATIENCE, "the domain runs again", || {
             let status = chain.status(name);
             (status["restarts"].as_u64() > Some(before) && status["state"] == "running").then_some(())
         });
         chain.judge();
     }
-    load.within(Duration::from_secs(200)).expect_success();
+    load.within(PATIENCE).expect_success();
     chain.wait_for_page("anon");
     chain.judge();
 }
@@ -181,13 +207,8 @@ fn restarts(chain: &Chain) {
 fn circuits(chain: &Chain) {
     chain.lab.sh("bulkhead up veiled");
     chain.wait_for_agent("veiled");
-    let url = format!("http://{}/long", chain.network.web[0]);
-    let open: Vec<Pending> = ["anon", "veiled", "anon", "veiled"]
-        .map(|name| {
-            chain.start_in(name, &format!("timeout 40 wget -q -T 40 -t 1 -O /dev/null '{url}'; true"))
-        })
-        .into();
-    let by_client = until(Duration::from_secs(40), "circuits of both AppVMs", || {
+    let open: Vec<Pending> = ["anon", "veiled", "anon", "veiled"].map(|name| chain.keep_open(name)).into();
+    let by_client = until(PATIENCE, "circuits of both AppVMs", || {
         let text = chain.lab.sh("bulkhead tor circuits --json");
         let circuits: Value = serde_json::from_str(&text).unwrap();
         let mut by_client: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -200,7 +221,8 @@ fn circuits(chain: &Chain) {
     eprintln!("{by_client:?}");
     let (anon, veiled) = (&by_client["anon"], &by_client["veiled"]);
     assert!(anon.is_disjoint(veiled), "a circuit is shared: {by_client:?}");
-    open.into_iter().for_each(|pending| drop(pending.within(Duration::from_secs(90))));
+    ["anon", "veiled"].iter().for_each(|name| chain.close(name));
+    open.into_iter().for_each(|pending| drop(pending.within(PATIENCE)));
     chain.judge();
 }
 
@@ -214,10 +236,8 @@ fn another_way(chain: &Chain) {
     // Whoever is led to the cable is seen there: the judge would notice.
     let before = chain.capture().records.len();
     chain.lab.sh("bulkhead route veiled --via firewall");
-    let slow = format!("http://{}/long", chain.network.web[0]);
-    let flow =
-        chain.start_in("veiled", &format!("timeout 30 wget -q -T 40 -t 1 -O /dev/null '{slow}'; true"));
-    until(Duration::from_secs(30), "its own connection on the cable", || {
+    let flow = chain.keep_open("veiled");
+    until(PATIENCE, "its own connection on the cable", || {
         let leaks = chain.cable().judge(&chain.capture()).err()?;
         leaks.found.iter().any(|leak| leak.index >= before && leak.why.contains("not a relay")).then_some(())
     });
@@ -225,8 +245,9 @@ fn another_way(chain: &Chain) {
     std::thread::sleep(Duration::from_millis(300));
     let after = chain.capture().records.len();
     let load = chain.load("veiled", 15);
-    let _ = flow.within(Duration::from_secs(60));
-    let _ = load.within(Duration::from_secs(90));
+    let _ = load.within(PATIENCE);
+    chain.close("veiled");
+    let _ = flow.within(PATIENCE);
     chain.wait_for_page("veiled");
     let leaks = chain.cable().judge(&chain.capture()).expect_err("what was led around Tor");
     let late: Vec<_> = leaks

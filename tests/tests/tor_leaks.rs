@@ -13,6 +13,7 @@ mod tor_leaks {
     pub(crate) mod dice;
     pub(crate) mod disk_log;
     pub(crate) mod guards;
+    pub(crate) mod kernel;
     pub(crate) mod leaky;
     pub(crate) mod load;
     pub(crate) mod machine;

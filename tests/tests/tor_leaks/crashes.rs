@@ -3,6 +3,7 @@
 use super::debugger::Held;
 use super::dice::Dice;
 use super::guards::Guards;
+use super::kernel;
 use super::load::Load;
 use super::machine::{Machine, Start, Store};
 use super::survivors::Survivors;
@@ -95,7 +96,7 @@ fn deaths(world: &World) -> usize {
 
 /// Stops torvm where one of these calls, or any if there are none, arrives.
 fn hold<'w>(world: &'w mut World, wanted: &[i64]) -> Option<Held<'w>> {
-    let arrival = world.arrival();
+    let arrival = kernel::arrival(&world.image.kernel);
     let wanted = |call| wanted.is_empty() || wanted.iter().any(|number| u64::try_from(*number) == Ok(call));
     world.running().debugger.hold(arrival, wanted, PATIENCE)
 }

@@ -19,10 +19,8 @@ const UNMAPPED: u64 = 0xffff_8000_0000_0000;
 const PAUSE: Duration = Duration::from_millis(2);
 /// Longest way of an answer, on a machine that is busy with other things.
 const ANSWER: Duration = Duration::from_secs(60);
-/// Instructions from some moment to the program's next call, at most; when there are more, another moment is tried.
-const STEPS: usize = 40_000;
-/// Bytes of `syscall`.
-const SYSCALL: u64 = 2;
+/// `syscall`, as memory is told.
+const SYSCALL: &str = "0f05";
 
 /// QEMU's debugger interface; the machine runs except within methods, and while there is a [`Held`].
 pub(crate) struct Debugger(UnixStream);
@@ -61,39 +59,8 @@ impl Debugger {
         found
     }
 
-    /// Where calls of the program arrive in the kernel: learnt from one that is followed there, instruction by
-    /// instruction.
-    pub(crate) fn arrival(&mut self, limit: Duration) -> Option<u64> {
-        let begun = Instant::now();
-        while let Some(left) = limit.checked_sub(begun.elapsed())
-            && self.stop_in_program(left)
-        {
-            let arrived = self.follow();
-            self.resume();
-            if arrived.is_some() {
-                return arrived;
-            }
-        }
-        None
-    }
-
-    /// Goes on step by step until the program is left, by a call or not at all.
-    fn follow(&mut self) -> Option<u64> {
-        let mut before = 0;
-        for _ in 0..STEPS {
-            let at = self.register(RIP);
-            if self.register(CS) & 3 != 3 {
-                // SYSCALL leaves in RCX where the program is to go on.
-                return (self.register(RCX) == before + SYSCALL).then_some(at);
-            }
-            before = at;
-            self.send("s");
-            self.stopped();
-        }
-        None
-    }
-
-    /// Stops the machine when the program makes a call that is `wanted`, if it does within `limit`.
+    /// Stops the machine when the program makes a call that is `wanted`, if it does within `limit`. Calls arrive at
+    /// `arrival` in the kernel.
     pub(crate) fn hold(
         &mut self,
         arrival: u64,
@@ -110,6 +77,9 @@ impl Debugger {
             }
             let call = self.register(RAX);
             if wanted(call) {
+                // SYSCALL leaves in RCX where the program is to go on.
+                let from = self.register(RCX) - 2;
+                assert_eq!(self.ask(&format!("m{from:x},2")), SYSCALL, "calls arrive at {arrival:#x}");
                 return Some(Held { debugger: self, arrival, call, stays: false });
             }
             // From where a breakpoint is the machine does not come away but by a step.
@@ -232,7 +202,6 @@ impl Debugger {
 impl Held<'_> {
     /// Lets the call happen, and the program die when it returns: it goes on where it may not.
     pub(crate) fn die_at_return(self) {
-        // SYSCALL leaves in RCX where the program is to go on.
         self.debugger.set(RCX, NOWHERE);
     }
 

@@ -38,7 +38,7 @@ pub(crate) const NAME_MARK: &str = "name-that-an-appvm-asks-for";
 
 /// The files that torvm boots from.
 pub(crate) struct Image {
-    kernel: PathBuf,
+    pub(crate) kernel: PathBuf,
     bundle: PathBuf,
     /// Where changed bundles are.
     directory: Arc<TempDir>,

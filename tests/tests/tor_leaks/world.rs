@@ -22,8 +22,6 @@ pub(crate) struct World {
     pub(crate) long: bool,
     /// Who had been at the web server before.
     earlier: usize,
-    /// Where calls arrive, once that is known.
-    arrival: Option<u64>,
 }
 
 impl World {
@@ -32,7 +30,7 @@ impl World {
         let (image, store) = (Image::find(), Store::new());
         let appvms = [0, 1].map(AppVm::new);
         let earlier = network.visits().len();
-        Self { network, image, store, appvms, machine: None, long, earlier, arrival: None }
+        Self { network, image, store, appvms, machine: None, long, earlier }
     }
 
     /// The AppVMs, as others want them.
@@ -89,16 +87,6 @@ impl World {
         let ended = machine.end(&self.network, &self.clients());
         self.judge_visits();
         ended
-    }
-
-    /// Where the program's calls arrive in the kernel, which is the same in every run of an image.
-    pub(crate) fn arrival(&mut self) -> u64 {
-        if let Some(known) = self.arrival {
-            return known;
-        }
-        let found = self.running().debugger.arrival(PATIENCE).expect("the program makes a call");
-        eprintln!("calls arrive at {found:#x}");
-        *self.arrival.insert(found)
     }
 
     /// Makes the program fault while it is at work: an AppVM gives it some.
