@@ -29,7 +29,10 @@ pub(crate) fn wrong(world: &mut World) {
         let machine = world.machine.as_ref().expect("torvm runs");
         let pages = || load.pages.load(Ordering::SeqCst);
         let told = || machine.console().lines().rev().find(|line| is_reason(line)).map(str::to_owned);
-        std::thread::sleep(Duration::from_secs(if world.long { 60 } else { 12 }));
+        until(PATIENCE, "pages, or a reason why there are none", || {
+            (pages() > 0 || told().is_some()).then_some(())
+        });
+        std::thread::sleep(Duration::from_secs(if world.long { 30 } else { 12 }));
         if machine.console().contains("ready") {
             until(PATIENCE, "a page from who said to be ready", || (pages() > 0).then_some(()));
         }
