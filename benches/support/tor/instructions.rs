@@ -45,35 +45,34 @@ pub(crate) struct Cells {
 }
 
 /// What was counted.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Counted {
     /// torvm from power-on until it is in the network.
     pub(crate) online: u64,
     /// torvm.
     pub(crate) torvm: Cells,
-    /// Linux with the same program.
-    pub(crate) linux: Cells,
+    /// Linux with the same program, where Debian's kernel can be had.
+    pub(crate) linux: Outcome<Cells>,
 }
 
 /// Boots torvm, then Linux with the same program, and counts.
 pub(crate) fn measure(place: &Place, xtask: &Path) -> Outcome<Counted> {
-    let (kernel, initrd) = place.linux(xtask)?;
     let torvm =
         Guest { kernel: &place.kernel, initrd: &place.bundle, words: "tsc_khz=1000000", memory: "128" };
-    let linux = Guest {
-        kernel: &kernel,
-        initrd: &initrd,
-        words: "quiet mitigations=off tsc=reliable",
-        memory: "256",
-    };
     let (online, torvm) = {
         let client = Namespace::new()?;
         let machine = Machine::boot(place, &client, &torvm)?;
         (machine.until("100 %")?, machine.cells(&client)?)
     };
+    Ok(Counted { online, torvm, linux: measure_linux(place, xtask) })
+}
+
+fn measure_linux(place: &Place, xtask: &Path) -> Outcome<Cells> {
+    let (kernel, initrd) = place.linux(xtask)?;
+    let words = "quiet mitigations=off tsc=reliable";
+    let linux = Guest { kernel: &kernel, initrd: &initrd, words, memory: "256" };
     let client = Namespace::new()?;
-    let linux = Machine::boot(place, &client, &linux)?.cells(&client)?;
-    Ok(Counted { online, torvm, linux })
+    Machine::boot(place, &client, &linux)?.cells(&client)
 }
 
 struct Machine<'p> {
