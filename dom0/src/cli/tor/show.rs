@@ -53,7 +53,7 @@ fn in_words(status: &TorStatus, now: u64) -> String {
     }
     let entrance = if status.bridges { "bridge" } else { "guard" };
     for guard in &status.guards {
-        let word = if guard.confirmed { "" } else { " (not used yet)" };
+        let word = if guard.confirmed { "" } else { " (not confirmed yet)" };
         line(entrance, format!("{}{word}", relay(&guard.relay)));
     }
     line("firewall", relays(status));
