@@ -97,10 +97,9 @@ fn listen_at(path: &Path) -> Result<OwnedFd, Errno> {
         Err(e) => return Err(e),
     }
     let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-    let before = rustix::process::umask(Mode::from_raw_mode(0o177));
-    let bound = bind(&socket, &SocketAddrUnix::new(&beside)?);
-    rustix::process::umask(before);
-    bound?;
+    // The name gets the mode that the socket has: no other thread's files are changed, as they were by the umask.
+    rustix::fs::fchmod(&socket, Mode::from_raw_mode(0o600))?;
+    bind(&socket, &SocketAddrUnix::new(&beside)?)?;
     if let Some(gid) = group() {
         rustix::fs::chown(&beside, None, Some(gid))?;
         rustix::fs::chmod(&beside, Mode::from_raw_mode(0o660))?;
@@ -183,7 +182,15 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let again = Server::open(directory.path()).unwrap_err();
         assert!(again.why.contains("another bulkheadd"), "{again}");
+        let socket = crate::settings::socket_in(directory.path());
+        let mode = std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, if group().is_some() { 0o660 } else { 0o600 });
         drop(server);
-        Server::open(directory.path()).unwrap();
+        // A process that another test has just started may hold a copy until it runs its program.
+        let start = std::time::Instant::now();
+        while let Err(problem) = Server::open(directory.path()) {
+            assert!(start.elapsed() < std::time::Duration::from_secs(60), "{problem}");
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
     }
 }
