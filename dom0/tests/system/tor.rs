@@ -383,6 +383,8 @@ fn isolation_is_saved_and_told_and_what_is_wrong_changes_nothing() {
     let machine = Machine::with_tor();
     machine.ask(up(&["tor"])).unwrap();
     machine.log_has("tor", "configuration 1: ");
+    // It says that it runs after it has taken its configuration.
+    machine.wait_for_tor(|status| status.version.is_some());
     let isolation =
         Isolation { destination_port: true, port_classes: vec![vec![22]], ..Isolation::default() };
     let steps = machine.change_tor(TorChange::Isolation(isolation.clone())).unwrap();
