@@ -286,7 +286,7 @@ fn mss(frame: &mut [u8], headers: &Headers) -> Option<u16> {
     mss_option(frame, headers).map(|size| u16::from_be_bytes(*size))
 }
 
-/// An IPv4 packet that carries neither TCP, UDP nor ICMP; or an IPv6 packet of that kind.
+/// A packet that carries neither TCP, UDP nor ICMP.
 fn other_protocol<F: Frames>(
     core: &mut Core,
     links: &mut Links<F>,
@@ -296,7 +296,7 @@ fn other_protocol<F: Frames>(
     let (ethernet, body) = frame.split_first_chunk().ok_or(Count::Truncated)?;
     let ethernet = Ethernet::parse(ethernet);
     if ethernet.ethertype != ethernet::IPV4 {
-        return Err(Count::Ipv6);
+        return v6::other_protocol(core, links, port, frame);
     }
     let ip = Ipv4::parse(body.first_chunk().ok_or(Count::Truncated)?)?;
     let client = &core.guest(port).ok_or(Count::LinkDown)?.client;

@@ -261,6 +261,36 @@ fn an_answer_comes_from_the_address_that_was_asked_to_the_one_that_asked() {
     world.assert_uplink_clean(&[]);
 }
 
+/// An answer comes from the address that was asked: that is never one that only the client itself can have, or nobody.
+#[test]
+fn questions_to_no_address_or_to_the_client_itself_are_refused() {
+    let mut world = alone();
+    let me = client_v6(2);
+    let neighbour = Ipv6Addr::from_bits(prefix(2).to_bits() | 7);
+    let bad =
+        ["::", "::1", "::10.9.0.1", "::ffff:10.9.0.1", "fe80::1", "fec0::1"].map(|to| to.parse().unwrap());
+    for to in [me, prefix(2), neighbour, ndp::link_local(client_mac(2))].into_iter().chain(bad) {
+        prohibited(&mut world, &datagram(me, to, 53), Count::Destination);
+    }
+    assert_eq!(world.net.count(Count::Questions), 0);
+}
+
+/// Whatever prefix dom0 has for a client: within it there is nobody but the client and us.
+#[test]
+fn within_a_global_prefix_there_are_no_places_either() {
+    let mut world = alone();
+    let global: Ipv6Addr = "2001:db8:1:2::".parse().unwrap();
+    let me = Ipv6Addr::from_bits(global.to_bits() | 6);
+    let client = control::message::Client { v6_prefix: Some(global), ..described(2) };
+    assert!(world.net.set_client(2, &client));
+    world.net.poll(world.now_us);
+    world.ends.iter().for_each(|end| end.0.borrow_mut().from_net.clear());
+    for to in [me, global, Ipv6Addr::from_bits(global.to_bits() | 7)] {
+        prohibited(&mut world, &segment(me, to, SYN), Count::Destination);
+        prohibited(&mut world, &datagram(me, to, 53), Count::Destination);
+    }
+}
+
 #[test]
 fn addresses_that_are_no_places_of_their_own_are_refused() {
     let mut world = alone();
@@ -340,9 +370,27 @@ fn everything_else_is_prohibited() {
         let later = [&[next, 0, 0, 8, 0, 0, 0, 1][..], &[0; 16]].concat();
         silent(&mut world, frame(me, WEB, 44, &later), Count::Ipv6);
     }
-    for protocol in [4, 41, 47, 50, 132] {
-        silent(&mut world, frame(me, WEB, protocol, &[0; 32]), Count::Ipv6);
+    for protocol in [4, 41, 47, 50, 51, 59, 132, 253] {
+        let carried = frame(me, WEB, protocol, &[0; 32]);
+        prohibited(&mut world, &carried, Count::Ipv6);
+        // Also behind a header, and without what stands behind the packet in the frame.
+        prohibited(&mut world, &frame(me, WEB, 60, &[protocol, 0, 1, 4, 0, 0, 0, 0]), Count::Ipv6);
+        let told = refused(&mut world, [&carried[..], b"padding"].concat(), Count::Ipv6);
+        assert!(told.iter().all(|told| told.ends_with(&carried[14..])) && told.len() == 1);
+        prohibited(&mut world, &frame(me, Ipv6Addr::LOCALHOST, protocol, &[]), Count::Destination);
+        silent(&mut world, frame(me, ALL_NODES, protocol, &[0; 32]), Count::Multicast);
+        silent(&mut world, frame(client_v6(3), WEB, protocol, &[0; 32]), Count::Spoofed);
+        let broadcast = [&[0xff; 6], &carried[6..]].concat();
+        silent(&mut world, broadcast, Count::DestinationMac);
     }
+    // What only routers need, and what no packet may have.
+    for (header, payload) in [(43, [6, 0, 0, 0, 0, 0, 0, 0]), (0, [6, 0, 0xc2, 4, 0, 1, 0, 0])] {
+        let segment = [&payload[..], &syn[54..]].concat();
+        silent(&mut world, frame(me, WEB, header, &segment), Count::IpOptions);
+    }
+    let mut longer = syn.clone();
+    longer[19] += 1;
+    silent(&mut world, longer, Count::IpHeader);
     // Who has only the address of the link is told as well.
     let link_local = ndp::link_local(client_mac(2));
     prohibited(&mut world, &segment(link_local, WEB, SYN), Count::Ipv6);
