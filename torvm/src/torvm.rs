@@ -14,9 +14,9 @@ use crate::guest::{Guest, Network, Why};
 use crate::life::{Due, HANG_US, Lacks, Life};
 use crate::processor::{Call, Fault, Trap};
 use crate::time::Now;
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 use control::message::FromDomain;
-use control::tor::cut;
+use control::tor::{Isolation, cut};
 use core::fmt::Write as _;
 use link::Doorbell;
 use messages::Counters;
@@ -65,6 +65,7 @@ pub struct Torvm<G, D: Doorbell> {
     dom0: Option<Dom0<D>>,
     /// The configuration that the program was started with, or was told of otherwise and will be started with.
     in_force: Option<Vec<u8>>,
+    takeover: Takeover,
     has_uplink: bool,
     life: Life,
     relay: Relay,
@@ -75,6 +76,17 @@ pub struct Torvm<G, D: Doorbell> {
     wall_at_boot_ns: u64,
     /// The call that the program waits for, and until when.
     waiting: Option<(Call, Option<u64>)>,
+}
+
+/// Whether the program that runs goes by the configuration that is in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Takeover {
+    /// It was started with it, or has said that it keeps streams apart as it was told.
+    Done,
+    /// It was told nothing of it.
+    Owed,
+    /// It was told to keep streams apart so, and has not said that it does.
+    Told(Box<Isolation>),
 }
 
 /// How far a slice of the program went.
@@ -93,6 +105,7 @@ impl<G: Guest, D: Doorbell> Torvm<G, D> {
             guest,
             dom0: None,
             in_force: None,
+            takeover: Takeover::Done,
             has_uplink: false,
             life: Life::default(),
             relay: Relay::default(),
@@ -243,6 +256,7 @@ impl<G: Guest, D: Doorbell> Torvm<G, D> {
         match self.guest.start(now) {
             Ok(()) => {
                 self.life.started();
+                self.takeover = Takeover::Done;
                 log::info!("program started (run {})", self.life.runs());
             }
             Err(why) => {

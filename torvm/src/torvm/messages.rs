@@ -1,10 +1,10 @@
 //! Carries out what dom0 orders, and passes on what the program says.
 
-use super::{Torvm, why};
+use super::{Takeover, Torvm, why};
 use crate::control_plane::relay::{BadReport, frame};
 use crate::control_plane::{Dom0, Order};
 use crate::guest::{Guest, Network};
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 use control::message::{Client, FromDomain, InForce};
 use control::tor::{GatewayCommand, GatewayReport, cut};
 use core::fmt::Write as _;
@@ -89,9 +89,13 @@ impl<G: Guest, D: Doorbell> Torvm<G, D> {
     }
 
     /// Another configuration: the program is started with it, now or next time. The one in force, sent once more, starts
-    /// nothing: dom0 repeats itself when its link was made anew.
+    /// nothing: dom0 repeats itself when its link was made anew. But what the program was told to take over may have been
+    /// lost with that link: unless it has said that it did, it does not go on.
     fn configure(&mut self, whole: &[u8], from: InForce, now_us: u64) {
         if self.life.is_up() && self.in_force.as_deref() == Some(whole) {
+            if from == InForce::Now && self.takeover != Takeover::Done {
+                self.begin_anew("it has not said that it took its configuration over");
+            }
             return;
         }
         let now = self.now(now_us);
@@ -101,7 +105,7 @@ impl<G: Guest, D: Doorbell> Torvm<G, D> {
                 self.in_force = Some(whole.to_vec());
                 match from {
                     InForce::Now => self.begin_anew("a new configuration"),
-                    InForce::NextStart => {}
+                    InForce::NextStart => self.takeover = Takeover::Owed,
                 }
             }
             Err(why) => {
@@ -119,8 +123,12 @@ impl<G: Guest, D: Doorbell> Torvm<G, D> {
 
     fn command(&mut self, command: &GatewayCommand) {
         let sent = self.life.is_up() && frame(command, |bytes| self.guest.control_send(bytes)) == Some(true);
-        if !sent {
-            self.messages.commands_lost += 1;
+        match command {
+            _ if !sent => self.messages.commands_lost += 1,
+            GatewayCommand::SetIsolation(wanted) if self.takeover != Takeover::Done => {
+                self.takeover = Takeover::Told(Box::new(wanted.clone()));
+            }
+            _ => {}
         }
     }
 
@@ -155,6 +163,11 @@ impl<G: Guest, D: Doorbell> Torvm<G, D> {
                     self.log_memory();
                 }
             }
+        }
+        if let (GatewayReport::Isolation(said), Takeover::Told(wanted)) = (&report, &self.takeover)
+            && said == &**wanted
+        {
+            self.takeover = Takeover::Done;
         }
         let told = self.dom0.as_mut().is_some_and(|dom0| dom0.tell(&FromDomain::Gateway(report)));
         if !told {

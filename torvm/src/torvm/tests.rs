@@ -5,7 +5,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use control::codec::{self, MAX_LEN};
 use control::message::{Client, FromDomain, InForce, Program, ToTor};
-use control::tor::{GatewayCommand, GatewayReport, Status};
+use control::tor::{GatewayCommand, GatewayReport, Isolation, Status};
 use core::cell::Cell;
 use link::host::{CountBell, pair};
 use link::{Geometry, Link, Meta};
@@ -447,13 +447,64 @@ fn configuration_for_the_next_start_ends_nothing_and_is_there_at_that_start() {
     world.settle();
     assert_eq!((world.fake().starts, world.fake().ends), (1, 0));
     assert_eq!(world.fake().configuration, b"other");
-    // The same with another word, as after dom0 was away: it is in force already.
-    world.configure(3, "other");
-    world.settle();
-    assert_eq!((world.fake().starts, world.told().len()), (1, 0));
     world.say(&ToTor::RestartProgram);
     world.settle();
     assert_eq!((world.fake().starts, world.fake().configuration.as_slice()), (2, &b"other"[..]));
+    world.configure(3, "other");
+    world.settle();
+    assert_eq!(world.fake().starts, 2, "it was started with it");
+}
+
+/// dom0 says again what counts when its link was made anew. What it said to the program before may have been lost with
+/// the link, or the program's answer.
+#[test]
+fn a_program_that_has_not_said_that_it_took_over_what_counts_does_not_go_on() {
+    let rules = |by_destination_port| Isolation { by_destination_port, ..Isolation::default() };
+    let set = |wanted| ToTor::Gateway(GatewayCommand::SetIsolation(rules(wanted)));
+    for (told, said_back, starts) in [
+        (None, None, 2),
+        (Some(true), None, 2),
+        (Some(true), Some(false), 2),
+        (None, Some(true), 2),
+        (Some(true), Some(true), 1),
+    ] {
+        let mut world = World::running();
+        ToTor::configuration(2, "other", InForce::NextStart).for_each(|piece| world.say(&piece));
+        told.iter().for_each(|wanted| world.say(&set(*wanted)));
+        world.settle();
+        world.fake().says = said_back.map_or(Vec::new(), |rule| said(&GatewayReport::Isolation(rules(rule))));
+        world.settle();
+        // A piece of the same for the next start ends nothing.
+        ToTor::configuration(2, "other", InForce::NextStart).for_each(|piece| world.say(&piece));
+        world.settle();
+        assert_eq!(world.fake().starts, 1);
+        world.configure(3, "other");
+        world.settle();
+        assert_eq!(world.fake().starts, starts, "{told:?}, {said_back:?}");
+        world.configure(3, "other");
+        world.settle();
+        assert_eq!(world.fake().starts, starts, "once is enough");
+    }
+}
+
+#[test]
+fn of_two_changes_each_has_to_be_taken_over() {
+    let rules = |port: u16| Isolation {
+        port_classes: core::iter::once(core::iter::once(port).collect()).collect(),
+        ..Isolation::default()
+    };
+    let mut world = World::running();
+    for port in [22, 25] {
+        let text = alloc::format!("for {port}");
+        ToTor::configuration(2, &text, InForce::NextStart).for_each(|piece| world.say(&piece));
+        world.say(&ToTor::Gateway(GatewayCommand::SetIsolation(rules(port))));
+    }
+    world.settle();
+    world.fake().says = said(&GatewayReport::Isolation(rules(22)));
+    world.settle();
+    world.configure(3, "for 25");
+    world.settle();
+    assert_eq!(world.fake().starts, 2);
 }
 
 #[test]
