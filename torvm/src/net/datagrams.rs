@@ -10,10 +10,12 @@ use core::net::{IpAddr, SocketAddrV4};
 pub(super) const QUESTION_MAX: usize = 1232;
 /// Shortest: the header of a message (RFC 1035 §4.1.1).
 pub(super) const QUESTION_MIN: usize = 12;
-/// Questions that wait for the program at most.
+/// Questions that wait for the program at most, those aside to which a client has a right.
 const WAITING: usize = 128;
 /// Of them, of one client.
 const WAITING_OF_CLIENT: usize = 32;
+/// Of one client, however many of others wait.
+const RIGHT: usize = 4;
 /// Questions of a client that may be unanswered.
 const ASKED: usize = 256;
 /// Microseconds after which no answer is expected any more.
@@ -50,7 +52,7 @@ impl Datagrams {
     /// Takes in a question; `false`: too many wait.
     pub(super) fn put(&mut self, port: u8, from: SocketAddrV4, bytes: &[u8]) -> bool {
         let of_client = self.waiting.iter().filter(|waiting| waiting.port == port).count();
-        if self.waiting.len() >= WAITING || of_client >= WAITING_OF_CLIENT {
+        if of_client >= WAITING_OF_CLIENT || self.waiting.len() >= WAITING && of_client >= RIGHT {
             return false;
         }
         let mut buffer = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(QUESTION_MAX));
@@ -129,5 +131,22 @@ impl Questions {
             }
         }
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::net::Ipv4Addr;
+
+    #[test]
+    fn no_clients_take_the_place_of_anothers_questions() {
+        let mut datagrams = Datagrams::new();
+        let from = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1);
+        let got =
+            [2, 3, 4, 5, 6, 7].map(|port| (0..100).filter(|_| datagrams.put(port, from, &[0; 12])).count());
+        assert_eq!(got, [32, 32, 32, 32, RIGHT, RIGHT]);
+        datagrams.forget(2);
+        assert_eq!((0..100).filter(|_| datagrams.put(6, from, &[0; 12])).count(), 24, "what is left");
     }
 }
