@@ -10,6 +10,9 @@ use tor_proto::{ClientTunnel, circuit::UniqId};
 
 use crate::isolation::StreamKey;
 
+/// Streams to which a client has a right, however many others have: as many as torvm lets each have connections.
+const RIGHT: u32 = 16;
+
 /// The clients' open streams. A stream counts from the client's connection to its end.
 #[derive(Default)]
 pub struct Streams {
@@ -50,13 +53,15 @@ impl Streams {
         Arc::new(Self { table: Mutex::default(), most, most_per_client })
     }
 
-    /// Room for one more stream of `client`, unless it (or everybody together) has too many.
+    /// Room for one more stream of `client`, unless it has too many, or everybody together has and it has its right. What
+    /// the network does not take keeps a place for a while after its client is gone, so that clients may have more of
+    /// them than connections.
     pub fn admit(self: &Arc<Self>, client: Ipv4Addr) -> Option<Slot> {
         let mut guard = self.lock();
         let table = &mut *guard;
         let total = u32::try_from(table.open.len()).unwrap_or(u32::MAX);
         let of_client = table.per_client.get(&client).copied().unwrap_or(0);
-        if total >= self.most || of_client >= self.most_per_client {
+        if of_client >= self.most_per_client || total >= self.most && of_client >= RIGHT {
             return None;
         }
         let id = table.next;
@@ -166,14 +171,22 @@ mod tests {
         let mut held: Vec<Slot> = std::iter::from_fn(|| streams.admit(ONE)).collect();
         assert_eq!(held.len(), 2);
         held.extend(std::iter::from_fn(|| streams.admit(TWO)));
-        held.extend(std::iter::from_fn(|| streams.admit(THREE)));
-        assert_eq!(held.len(), 5, "everybody together");
-        held.remove(0);
         assert!(streams.admit(TWO).is_none(), "has its share");
+        held.remove(0);
         assert!(streams.admit(ONE).is_some(), "gave one back");
         held.clear();
         assert_eq!(streams.count(), 0);
         assert!(streams.lock().per_client.is_empty());
+    }
+
+    #[test]
+    fn no_clients_take_what_another_has_a_right_to() {
+        let streams = Streams::new(50, 25);
+        let fill = |client| std::iter::from_fn(|| streams.admit(client)).collect::<Vec<Slot>>();
+        let (first, second, third) = (fill(ONE), fill(TWO), fill(THREE));
+        assert_eq!([first.len(), second.len(), third.len()], [25, 25, 16]);
+        drop(first);
+        assert_eq!(fill(THREE).len(), 9, "its share, with those it has");
     }
 
     #[tokio::test]
