@@ -13,6 +13,7 @@ use packet::{
     tcp::{ACK, FIN, RST, SYN},
 };
 use pnet_packet::{Packet as _, icmpv6::Icmpv6Packet, ipv6::Ipv6Packet, tcp::TcpPacket};
+use proptest::prelude::*;
 use smoltcp::{
     socket::{tcp::State, udp},
     wire::{Icmpv6Packet as Message, IpAddress, NdiscPrefixInfoFlags},
@@ -516,4 +517,145 @@ fn no_two_clients_have_one_prefix_and_who_gets_another_is_another() {
     world.settle();
     assert_eq!(world.clients[0].get(theirs).state(), State::Closed);
     assert_eq!(world.net.receive(ours, &mut [0; 1]), Err(Errno::CONNRESET));
+}
+
+/// Addresses that a client may try to be somebody with, or to reach somebody by.
+fn addresses() -> Vec<Ipv6Addr> {
+    let prefix = prefix(2).to_bits();
+    let own = [6, 7, u64::MAX].map(|id| Ipv6Addr::from_bits(prefix | u128::from(id)));
+    let ours = [gateway_v6(super::world::prefix(2)), super::world::prefix(2), OUR_LINK_LOCAL, DNS_V6];
+    let groups = [ALL_NODES, ALL_ROUTERS, ndp::solicited_node(ours[0]), ndp::solicited_node(OUR_LINK_LOCAL)];
+    let others = [client_v6(3), gateway_v6(super::world::prefix(3)), WEB, ndp::link_local(client_mac(2))];
+    let odd =
+        ["::", "::1", "::ffff:10.9.0.1", "64:ff9b::1", "2002::1", "2001::1", "fe80::", "ff0e::1", "2a00::1"];
+    let odd = odd.map(|address| address.parse().unwrap());
+    own.into_iter().chain(ours).chain(groups).chain(others).chain(odd).collect()
+}
+
+/// What comes behind the IPv6 header of a hostile client's packet: extension headers, perhaps, and then whatever it is.
+fn carried() -> impl Strategy<Value = (u8, Vec<u8>)> {
+    let bytes = |most| prop::collection::vec(any::<u8>(), 0..most);
+    let last = prop_oneof![
+        (any::<u8>(), 0..3u8, bytes(30)).prop_map(|(flags, port, rest)| {
+            let port = [80, 0x5a, 53][usize::from(port)];
+            (
+                6,
+                [
+                    &[3, 0xe7, 35, port, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, flags & 0x3f, 0xff, 0, 0, 0, 0, 0],
+                    &rest[..],
+                ]
+                .concat(),
+            )
+        }),
+        (any::<bool>(), bytes(60)).prop_map(|(asks, rest)| {
+            let len = u8::try_from(rest.len() + 8).unwrap();
+            (17, [&[3, 0xe7, 0, if asks { 53 } else { 54 }, 0, len, 0, 0], &rest[..]].concat())
+        }),
+        (128..144u8, 0..2u8, 0..addresses().len(), bytes(40)).prop_map(|(kind, code, target, options)| {
+            let target = addresses()[target].octets();
+            (58, [&[kind, code, 0, 0, 0, 0, 0, 0], &target[..], &options].concat())
+        }),
+        (any::<u8>(), bytes(60)),
+    ];
+    let header = (prop::sample::select(vec![0u8, 43, 44, 51, 60]), any::<[u8; 7]>(), 0..4u8);
+    (prop::collection::vec(header, 0..3), last).prop_map(|(headers, (mut next, payload))| {
+        let mut all = payload;
+        for (kind, bytes, sane) in headers {
+            let rest = if sane > 0 { [0, 0, 1, 4, 0, 0, 0] } else { bytes };
+            let rest = if kind == 44 && sane > 1 { [0, 0, 0, 0, 0, 0, 1] } else { rest };
+            all = [&[next][..], &rest[..], &all].concat();
+            next = kind;
+        }
+        (next, all)
+    })
+}
+
+/// A hostile client's frame: numbers of its addresses, what it carries, hop limit, whether its checksum is right, how much
+/// its length is wrong, and to which hardware address it goes.
+type Hostile = ((usize, usize), (u8, Vec<u8>), (u8, bool), (i8, u8));
+
+fn hostile() -> impl Strategy<Value = Hostile> {
+    let address = || prop_oneof![Just(0), 0..addresses().len()];
+    let wrong = prop_oneof![8 => Just(0), 1 => -9..9i8];
+    let limit = prop::sample::select(vec![255, 64, 1, 0]);
+    ((address(), 0..addresses().len()), carried(), (limit, prop::bool::weighted(0.9)), (wrong, 0..6u8))
+}
+
+fn made((ends, (next, payload), (limit, sums), (wrong, to)): &Hostile) -> Vec<u8> {
+    let (source, destination) = (addresses()[ends.0], addresses()[ends.1]);
+    let mut payload = payload.clone();
+    let at = match next {
+        6 => 16,
+        17 => 6,
+        _ => 2,
+    };
+    if *sums && payload.len() >= at + 2 {
+        payload[at..at + 2].fill(0);
+        let len = u32::try_from(payload.len()).unwrap();
+        let sum = pseudo_v6(source, destination, *next, len).bytes(&payload).finish();
+        payload[at..at + 2].copy_from_slice(&sum.to_be_bytes());
+    }
+    let mut frame = frame(source, destination, *next, &payload);
+    frame[21] = *limit;
+    frame[19] = frame[19].wrapping_add_signed(*wrong);
+    match to {
+        0 => frame[..6].fill(0xff),
+        1 => frame[..6].copy_from_slice(&[0x33, 0x33, 0, 0, 0, 1]),
+        2 => frame[..6].copy_from_slice(&client_mac(3)),
+        _ => {}
+    }
+    frame
+}
+
+/// Whether it is one of the client's own addresses.
+fn own(address: Ipv6Addr) -> bool {
+    let ours = [gateway_v6(prefix(2)), prefix(2), OUR_LINK_LOCAL];
+    let networks = [prefix(2), OUR_LINK_LOCAL].map(|network| network.to_bits() >> 64);
+    networks.contains(&(address.to_bits() >> 64)) && !ours.contains(&address)
+}
+
+fn is_nobody(address: Ipv6Addr) -> bool {
+    let is_v4 = address.to_ipv4_mapped().is_some();
+    is_v4 || address.is_multicast() || address.is_loopback() || address.is_unspecified()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// Whatever it sends, it alone is told something: one frame for one, at an address of its own, by one that is neither
+    /// its own nor nobody's.
+    #[test]
+    fn whatever_a_client_sends_it_alone_is_answered(said in prop::collection::vec(hostile(), 1..60)) {
+        let mut world = alone();
+        let resolver = world.net.core.resolver.map(|slot| world.net.core.table.id(slot)).unwrap();
+        for hostile in said {
+            let frame = made(&hostile);
+            world.inject(2, frame.clone());
+            world.net.poll(world.now_us);
+            // The program answers at once.
+            let mut question = [0; 1500];
+            while let Ok((len, peer)) = world.net.receive_from(resolver, &mut question) {
+                prop_assert_eq!(*peer.ip(), client_address(2));
+                prop_assert!(world.net.send_to(resolver, &question[..len], peer).is_ok());
+            }
+            world.now_us += 1_000;
+            let mut sent = [1, 2, 3].map(|port: usize| std::mem::take(&mut world.ends[port].0.borrow_mut().from_net));
+            prop_assert!(sent[0].is_empty() && sent[2].is_empty(), "{hostile:?}: {sent:?}");
+            let told: Vec<_> = sent[1].drain(..).map(|(_, frame)| frame).collect();
+            prop_assert!(told.len() <= 1, "{hostile:?}: {told:?}");
+            for told in told {
+                let ip = Ipv6Packet::new(&told[14..]).unwrap();
+                let (from, to) = (ip.get_source(), ip.get_destination());
+                prop_assert!(own(to) || to == ALL_NODES, "{hostile:?}: to {to}");
+                prop_assert!(!own(from) && !is_nobody(from), "{hostile:?}: from {from}");
+                prop_assert_eq!(&told[6..12], &OUR_MAC);
+                prop_assert!(told[..6] == client_mac(2) || to == ALL_NODES);
+                prop_assert!(told.len() <= 14 + 1280, "{hostile:?}: {} bytes", told.len());
+            }
+        }
+        for guest in [3, 4] {
+            prop_assert!(world.net.core.guest(guest).is_none_or(|guest| guest.connections == 0));
+        }
+        prop_assert!(world.net.core.connections <= 33);
+    }
 }
