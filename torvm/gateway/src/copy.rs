@@ -19,11 +19,17 @@ const TO_CLIENT: usize = 16 << 10;
 const STALL: Duration = Duration::from_secs(600);
 
 /// Copies from a client to its stream until the client has no more. The stream's way out stays open then: a Tor stream
-/// ends both ways at once.
+/// ends both ways at once. While the Tor network takes nothing, nothing is read either, so that a read would not tell of
+/// the client's end: `broken` tells of one that waits no more.
 ///
 /// # Errors
-/// Those of either side.
-pub async fn from_client<R, W>(client: &mut R, tor: &mut W, mut count: impl FnMut(usize)) -> io::Result<()>
+/// Those of either side; `ConnectionReset` when the client broke off.
+pub async fn from_client<R, W>(
+    client: &mut R,
+    tor: &mut W,
+    broken: impl AsyncFn(&R),
+    mut count: impl FnMut(usize),
+) -> io::Result<()>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -35,8 +41,11 @@ where
             return Ok(());
         };
         count(n);
-        bounded(tor.write_all(piece)).await?;
-        bounded(tor.flush()).await?;
+        tokio::select! {
+            biased;
+            written = bounded(write(tor, piece)) => written?,
+            () = broken(client) => return Err(io::ErrorKind::ConnectionReset.into()),
+        }
     }
 }
 
@@ -83,6 +92,15 @@ fn read_available<R: AsyncRead>(
     Poll::Ready(buffer.filled().len())
 }
 
+/// Writes a piece and sees it off.
+///
+/// # Errors
+/// Those of the stream.
+pub async fn write<W: AsyncWrite + Unpin>(tor: &mut W, piece: &[u8]) -> io::Result<()> {
+    tor.write_all(piece).await?;
+    tor.flush().await
+}
+
 async fn bounded(step: impl Future<Output = io::Result<()>>) -> io::Result<()> {
     timeout(STALL, step).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
@@ -91,6 +109,7 @@ async fn bounded(step: impl Future<Output = io::Result<()>>) -> io::Result<()> {
 mod tests {
     use super::*;
     use std::collections::VecDeque;
+    use std::future::pending;
 
     /// A stream that yields one piece per read, as arti's do with cells, says once how it ended, and keeps what was
     /// written by each write.
@@ -174,9 +193,24 @@ mod tests {
     #[tokio::test]
     async fn the_clients_end_is_not_the_streams() {
         let (mut client, mut tor) = (cells(5), Cells::default());
-        from_client(&mut client, &mut tor, |_| ()).await.expect("ends");
+        from_client(&mut client, &mut tor, async |_| pending().await, |_| ()).await.expect("ends");
         assert!(!tor.ended, "the far end could not answer any more");
         assert_eq!(tor.written.concat().len(), 5 * CELL);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_breaks_off_while_nothing_is_taken_is_noticed() {
+        let (mut client, (mut tor, _other)) = (cells(1000), tokio::io::duplex(64));
+        let broken = async |_: &Cells| tokio::time::sleep(Duration::from_secs(1)).await;
+        let error = from_client(&mut client, &mut tor, broken, |_| ()).await.expect_err("breaks off");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_network_that_takes_nothing_is_given_up() {
+        let (mut client, (mut tor, _other)) = (cells(1000), tokio::io::duplex(64));
+        let copied = from_client(&mut client, &mut tor, async |_| pending().await, |_| ()).await;
+        assert_eq!(copied.expect_err("gives up").kind(), io::ErrorKind::TimedOut);
     }
 
     #[tokio::test(start_paused = true)]

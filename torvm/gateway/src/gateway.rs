@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use arti_client::{DangerouslyIntoTorAddr, DataStream, IntoTorAddr, StreamPrefs, TorAddr, TorClient};
 use control::tor::{FirstByte, GatewayReport};
+use tokio::net::tcp::ReadHalf;
 use tokio::time::timeout;
 use tor_hscrypto::pk::HsId;
 use tor_rtcompat::PreferredRuntime;
@@ -14,7 +15,7 @@ use tor_rtcompat::PreferredRuntime;
 use crate::config::Config;
 use crate::copy;
 use crate::counters::{Counter, Counters};
-use crate::inbound::Inbound;
+use crate::inbound::{Inbound, broken};
 use crate::isolation::{Credentials, Separation, StreamKey, Wish};
 use crate::log::Log;
 use crate::onions::{self, Onions};
@@ -186,11 +187,18 @@ impl Gateway {
             let (mut from_client, mut to_client) = inbound.split();
             let counters = &self.counters;
             let outward = async {
-                let mut from_client = tokio::io::AsyncReadExt::chain(early, &mut from_client);
-                copy::from_client(&mut from_client, &mut to_tor, |n| counters.from_clients.add(n as u64))
-                    .await?;
-                Self::quiet(&heard).await;
-                tokio::io::AsyncWriteExt::shutdown(&mut to_tor).await
+                let count = |n: usize| counters.from_clients.add(n as u64);
+                let gone = async |client: &ReadHalf<'_>| broken(client.as_ref()).await;
+                if !early.is_empty() {
+                    // Far less than a stream takes before anything of it has arrived.
+                    copy::write(&mut to_tor, early).await?;
+                    count(early.len());
+                }
+                copy::from_client(&mut from_client, &mut to_tor, gone, count).await?;
+                tokio::select! {
+                    () = Self::quiet(&heard) => tokio::io::AsyncWriteExt::shutdown(&mut to_tor).await,
+                    () = gone(&from_client) => Err(std::io::ErrorKind::ConnectionReset.into()),
+                }
             };
             let inward = copy::to_client(&mut from_tor, &mut to_client, |n| {
                 counters.to_clients.add(n as u64);

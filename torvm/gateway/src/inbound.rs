@@ -42,16 +42,10 @@ impl Inbound {
         &self,
         work: impl Future<Output = Result<T, Refusal>>,
     ) -> Result<T, Refusal> {
-        let broken = async {
-            // Without an error to be told of, ready for nothing.
-            if !self.stream.ready(Interest::ERROR).await.is_ok_and(|ready| ready.is_error()) {
-                std::future::pending::<()>().await;
-            }
-        };
         tokio::select! {
             biased;
             done = work => done,
-            () = broken => Err(Refusal::Failed),
+            () = broken(&self.stream) => Err(Refusal::Failed),
         }
     }
 
@@ -73,6 +67,14 @@ impl Inbound {
         let socket = socket2::SockRef::from(&self.stream);
         let address = socket.original_dst_v4().or_else(|_| socket.original_dst_v6())?;
         address.as_socket().ok_or_else(|| io::Error::other("no address"))
+    }
+}
+
+/// Waits until a connection is broken off; forever, if it ends in order.
+pub async fn broken(stream: &TcpStream) {
+    // Without an error to be told of, ready for nothing.
+    if !stream.ready(Interest::ERROR).await.is_ok_and(|ready| ready.is_error()) {
+        std::future::pending::<()>().await;
     }
 }
 
