@@ -9,7 +9,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Child, ExitStatus};
 use std::sync::mpsc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// Channels between the machine's init and this program, each a Unix socket in the run directory.
@@ -20,6 +20,13 @@ pub(crate) const TERMINAL: &str = "terminal";
 
 /// Status of a job that took too long, as `timeout(1)` has it.
 pub(crate) const TIMED_OUT: u8 = 124;
+
+/// How long a machine may take until its init begins the job: some seconds on an idle host. On emulated processors one in
+/// many stops in the middle of its boot and never goes on.
+const BOOT: Duration = Duration::from_secs(180);
+
+/// Machines that are started for a job at most.
+const BOOTS: u32 = 3;
 
 /// Takes what the job writes.
 pub(crate) type Sink = Box<dyn Write + Send>;
@@ -40,6 +47,8 @@ pub(crate) struct Job {
 
 /// What init says on the control port, a line each.
 enum News {
+    /// `booted`: the job begins.
+    Booted,
     /// `exit N`: the job has ended.
     Exit(u8),
     /// `terminal on`: hand over the user's terminal.
@@ -51,6 +60,7 @@ enum News {
 impl News {
     fn parse(line: &str) -> Option<Self> {
         match line.trim() {
+            "booted" => Some(Self::Booted),
             "terminal on" => Some(Self::TerminalOn),
             "terminal off" => Some(Self::TerminalOff),
             other => other.strip_prefix("exit ")?.parse().ok().map(Self::Exit),
@@ -58,10 +68,11 @@ impl News {
     }
 }
 
-/// Boots `machine`, runs `job` in it and returns the job's exit status.
+/// Boots `machine`, runs `job` in it and returns the job's exit status. A machine that does not boot has begun nothing:
+/// another one is started in its place.
 ///
 /// # Errors
-/// When the machine does not start, or ends without the job having ended: the message has the last lines
+/// When the machine does not start or boot, or ends without the job having ended: the message has the last lines
 /// of its console.
 pub(crate) fn run(machine: &Machine, job: Job) -> Result<u8> {
     fs::write(machine.run_dir.join("job"), &job.script)?;
@@ -69,6 +80,35 @@ pub(crate) fn run(machine: &Machine, job: Job) -> Result<u8> {
     if job.on_terminal {
         fs::write(machine.run_dir.join("on-terminal"), "")?;
     }
+    let mut sinks = [job.out, job.err];
+    let mut boots = 1;
+    loop {
+        let (outcome, copies) = power_on(machine, sinks, job.timeout)?;
+        if matches!(outcome, Outcome::Asleep) && boots < BOOTS {
+            let limit = BOOT.as_secs();
+            crate::progress::note(&format!(
+                "the lab machine did not boot within {limit} s; starting another"
+            ));
+            let [Ok(out), Ok(err)] = copies.map(JoinHandle::join) else { bail!("the lab's output is lost") };
+            (sinks, boots) = ([out, err], boots + 1);
+            continue;
+        }
+        // With QEMU gone both streams end; a port that was never opened has no stream to wait for.
+        if !matches!(outcome, Outcome::Gone(_)) {
+            for copy in copies {
+                let _ = copy.join();
+            }
+        }
+        return concluded(machine, &outcome, job.timeout);
+    }
+}
+
+/// One machine, from power-on to its end; what copies its output gives the sinks back.
+fn power_on(
+    machine: &Machine,
+    sinks: [Sink; 2],
+    timeout: Option<Duration>,
+) -> Result<(Outcome, [JoinHandle<Sink>; 2])> {
     let [out, err, control] = PORTS.map(|port| listen(&machine.run_dir, port));
     let (out, err, control) = (out?, err?, control?);
     let screen = listen(&machine.run_dir, TERMINAL)?;
@@ -77,37 +117,43 @@ pub(crate) fn run(machine: &Machine, job: Job) -> Result<u8> {
         .spawn()
         .context("cannot start QEMU; install it with `sudo apt-get install qemu-system-x86`")?;
     let (news, heard) = mpsc::channel();
-    let copies = [copy(out, job.out), copy(err, job.err)];
+    let [to_out, to_err] = sinks;
+    let copies = [copy(out, to_out), copy(err, to_err)];
     thread::spawn(move || hear(&control, &news));
-    let outcome = Watch { qemu: &mut qemu, heard, screen, timeout: job.timeout }.wait();
+    let outcome = Watch { qemu: &mut qemu, heard, screen, timeout }.wait();
     let _ = qemu.kill();
     let _ = qemu.wait();
-    for copy in copies {
-        // With QEMU gone both streams end; a port that was never opened has no stream to wait for.
-        if !matches!(outcome, Outcome::Gone(_)) {
-            let _ = copy.join();
-        }
-    }
+    Ok((outcome, copies))
+}
+
+fn concluded(machine: &Machine, outcome: &Outcome, timeout: Option<Duration>) -> Result<u8> {
+    let console = tail(&machine.console_log());
     match outcome {
-        Outcome::Exit(status) => Ok(status),
+        Outcome::Exit(status) => Ok(*status),
         Outcome::TimedOut => {
-            let limit = job.timeout.unwrap_or_default().as_secs();
-            let console = tail(&machine.console_log());
+            let limit = timeout.unwrap_or_default().as_secs();
             let console =
                 if console.is_empty() { console } else { format!("; its console said:\n{console}") };
             crate::progress::note(&format!("the job did not end within {limit} s; machine stopped{console}"));
             Ok(TIMED_OUT)
         }
-        Outcome::Gone(status) => bail!(
-            "the lab machine ended before its job did ({status}); its console said:\n{}",
-            tail(&machine.console_log())
-        ),
+        Outcome::Asleep => {
+            let limit = BOOT.as_secs();
+            bail!(
+                "none of {BOOTS} lab machines booted within {limit} s; the last one's console said:\n{console}"
+            )
+        }
+        Outcome::Gone(status) => {
+            bail!("the lab machine ended before its job did ({status}); its console said:\n{console}")
+        }
     }
 }
 
 enum Outcome {
     Exit(u8),
     TimedOut,
+    /// It never came to its job.
+    Asleep,
     Gone(ExitStatus),
 }
 
@@ -124,9 +170,10 @@ impl Watch<'_> {
         let begun = Instant::now();
         let mut screen = None;
         let mut lent = None;
-        let mut timeout = self.timeout;
+        let (mut timeout, mut booted) = (self.timeout, false);
         loop {
             match self.next() {
+                Some(News::Booted) => booted = true,
                 Some(News::Exit(status)) => return Outcome::Exit(status),
                 Some(News::TerminalOn) => {
                     // QEMU connects once, when it starts.
@@ -147,6 +194,9 @@ impl Watch<'_> {
             if timeout.is_some_and(|limit| begun.elapsed() > limit) {
                 return Outcome::TimedOut;
             }
+            if !booted && begun.elapsed() > BOOT {
+                return Outcome::Asleep;
+            }
         }
     }
 
@@ -164,20 +214,23 @@ impl Watch<'_> {
 
 fn listen(run_dir: &Path, port: &str) -> Result<UnixListener> {
     let path = run_dir.join(port);
+    // Of a machine before this one.
+    let _ = fs::remove_file(&path);
     UnixListener::bind(&path).with_context(|| format!("cannot listen at {}", path.display()))
 }
 
-fn copy(listener: UnixListener, mut sink: Sink) -> thread::JoinHandle<()> {
+fn copy(listener: UnixListener, mut sink: Sink) -> JoinHandle<Sink> {
     thread::spawn(move || {
-        let Ok((mut stream, _)) = listener.accept() else { return };
+        let Ok((mut stream, _)) = listener.accept() else { return sink };
         drop(listener);
         let mut buffer = vec![0; 64 * 1024];
         while let Ok(length @ 1..) = stream.read(&mut buffer) {
             let written = sink.write_all(&buffer[..length]).and_then(|()| sink.flush());
             if written.is_err() {
-                return;
+                break;
             }
         }
+        sink
     })
 }
 
@@ -208,6 +261,7 @@ mod tests {
 
     #[test]
     fn control_lines_are_understood_or_ignored() {
+        assert!(matches!(News::parse("booted"), Some(News::Booted)));
         assert!(matches!(News::parse("exit 7"), Some(News::Exit(7))));
         assert!(matches!(News::parse("terminal on\n"), Some(News::TerminalOn)));
         assert!(News::parse("exit 256").is_none());
