@@ -51,6 +51,8 @@ impl Chain {
     /// Waits until an AppVM has an address.
     pub(crate) fn wait_online(&self, name: &str) {
         until(BOOT, "the AppVM's agent answers", || {
+            // Of a machine that has ended no answer will come.
+            assert_ne!(self.status(name)["state"], "failed", "{name} ended by itself");
             (self.start_in(name, "true").within(BOOT).status == 0).then_some(())
         });
         self.start_in(name, "systemctl start network-online.target").within(BOOT).expect_success();
