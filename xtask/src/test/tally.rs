@@ -42,6 +42,7 @@ impl Tally {
             self.passed += i64::try_from(once.len()).unwrap_or(0);
             self.unstable.extend(once);
         }
+        self.unstable.extend(first.unstable);
         self.unstable.extend(first.failures.into_iter().filter(|failure| !self.failures.contains(failure)));
     }
 
