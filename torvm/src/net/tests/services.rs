@@ -1,32 +1,20 @@
 //! What the link needs: addresses, and name servers' answers.
 
 use super::{super::*, world::*};
-use crate::{
-    errno::Errno,
-    sockets::{SocketId, SocketKind, Sockets as _},
-};
+use crate::sockets::Sockets as _;
 use first_hop::address::{DNS_V4, OUR_MAC};
 use packet::arp::{Arp, Operation};
 use smoltcp::socket::udp;
 use smoltcp::wire::{DhcpMessageType, DhcpPacket, DhcpRepr, EthernetAddress};
-use std::net::{Ipv4Addr, SocketAddrV4};
-
-fn resolver(world: &mut World) -> SocketId {
-    let id = world.net.open(SocketKind::Datagram).unwrap();
-    world.net.bind(id, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, DNS)).unwrap();
-    id
-}
-
-fn question(id: u16) -> Vec<u8> {
-    [&id.to_be_bytes()[..], &[1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, b'a', 0, 0, 1, 0, 1]].concat()
-}
+use std::net::Ipv4Addr;
 
 #[test]
 fn an_answer_comes_from_the_address_that_was_asked() {
     let mut world = World::new();
-    let resolver = resolver(&mut world);
+    let resolver = world.resolver();
     let asking = world.clients[0].udp(5353);
-    for (id, server) in [(7, DNS_V4[1]), (8, Ipv4Addr::new(9, 9, 9, 9))] {
+    let asked = [(7, DNS_V4[1].into()), (8, Ipv4Addr::new(9, 9, 9, 9).into())];
+    for (id, server) in asked {
         world.clients[0]
             .sockets
             .get_mut::<udp::Socket<'_>>(asking)
@@ -34,26 +22,8 @@ fn an_answer_comes_from_the_address_that_was_asked() {
             .unwrap();
     }
     world.settle();
-    let mut out = [0; 512];
-    let peer = SocketAddrV4::new(client_address(2), 5353);
     assert_eq!(world.net.readiness(resolver).bits & 1, 1);
-    for id in [7, 8] {
-        let (len, from) = world.net.receive_from(resolver, &mut out).unwrap();
-        assert_eq!((&out[..len], from), (&question(id)[..], peer));
-    }
-    assert_eq!(world.net.receive_from(resolver, &mut out), Err(Errno::AGAIN));
-    // In the other order.
-    for (id, server) in [(8, Ipv4Addr::new(9, 9, 9, 9)), (7, DNS_V4[1])] {
-        assert_eq!(world.net.send_to(resolver, &question(id), peer), Ok(question(id).len()));
-        world.settle();
-        let socket = world.clients[0].sockets.get_mut::<udp::Socket<'_>>(asking);
-        let (len, meta) = socket.recv_slice(&mut out).unwrap();
-        assert_eq!((&out[..len], meta.endpoint), (&question(id)[..], (server, 53).into()));
-    }
-    // Nobody asks twice for one answer, and nobody else is answered.
-    assert_eq!(world.net.send_to(resolver, &question(7), peer), Err(Errno::HOSTUNREACH));
-    let other = SocketAddrV4::new(client_address(3), 5353);
-    assert_eq!(world.net.send_to(resolver, &question(7), other), Err(Errno::HOSTUNREACH));
+    world.answer(resolver, asking, &asked);
     world.assert_uplink_clean(&[]);
 }
 

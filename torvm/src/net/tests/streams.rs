@@ -3,7 +3,7 @@
 use super::{super::*, world::*};
 use crate::{
     errno::Errno,
-    sockets::{Half, Readiness, SocketKind, Sockets as _},
+    sockets::{Readiness, SocketKind, Sockets as _},
 };
 use smoltcp::socket::tcp::State as S;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -72,16 +72,7 @@ fn a_client_reaches_the_transparent_listener_and_says_where_it_wanted_to_go() {
     let (theirs, ours) = world.accept(0, listener, far);
     assert_eq!(world.net.original_destination(ours), Ok(far.into()));
     assert_eq!(world.net.local(ours), Ok(SocketAddrV4::new(gateway(2), TRANSPARENT)));
-    world.clients[0].get(theirs).send_slice(b"GET").unwrap();
-    world.settle();
-    assert_eq!(world.read(ours), b"GET");
-    assert_eq!(world.net.send(ours, b"200"), Ok(3));
-    world.net.shutdown(ours, Half::Write).unwrap();
-    world.settle();
-    assert_eq!(world.clients[0].read(theirs), b"200");
-    assert_eq!(world.clients[0].get(theirs).state(), S::CloseWait);
-    world.clients[0].get(theirs).close();
-    world.settle();
+    world.converse(theirs, ours);
     assert_eq!(world.net.receive(ours, &mut [0; 9]), Ok(0));
     assert_eq!(world.net.readiness(ours).bits, ALL);
     world.net.close(ours);

@@ -1,10 +1,7 @@
 //! IPv6 of clients: TCP and questions go where they go over IPv4, under the client's one name; nothing else goes anywhere.
 
 use super::{super::*, world::*};
-use crate::{
-    errno::Errno,
-    sockets::{Half, SocketId, SocketKind, Sockets as _},
-};
+use crate::{errno::Errno, sockets::Sockets as _};
 use first_hop::address::{DNS_V6, OUR_LINK_LOCAL, OUR_MAC, gateway_v6};
 use link::{Csum, Gso, GsoKind, Meta};
 use packet::{
@@ -24,12 +21,6 @@ const WEB: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x80, 0, 0, 0, 0, 0x80);
 
 fn far(port: u16) -> SocketAddr {
     (WEB, port).into()
-}
-
-fn resolver(world: &mut World) -> SocketId {
-    let id = world.net.open(SocketKind::Datagram).unwrap();
-    world.net.bind(id, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, DNS)).unwrap();
-    id
 }
 
 /// A packet of the client on port 2.
@@ -73,7 +64,7 @@ fn alone() -> World {
     for port in [TRANSPARENT, 9050] {
         world.listen(port);
     }
-    resolver(&mut world);
+    world.resolver();
     world.clients.clear();
     while world.net.poll(world.now_us) {}
     world.ends.iter().for_each(|end| end.0.borrow_mut().from_net.clear());
@@ -132,16 +123,7 @@ fn a_client_has_one_name_over_both_protocols() {
     assert_eq!(world.net.original_destination(other), Ok(far(443)));
     assert!(world.net.original_destination(v4).unwrap().is_ipv4());
     assert_eq!(world.net.local(ours), Ok(SocketAddrV4::new(gateway(2), TRANSPARENT)));
-    world.clients[0].get(theirs).send_slice(b"GET").unwrap();
-    world.settle();
-    assert_eq!(world.read(ours), b"GET");
-    assert_eq!(world.net.send(ours, b"200"), Ok(3));
-    world.net.shutdown(ours, Half::Write).unwrap();
-    world.settle();
-    assert_eq!(world.clients[0].read(theirs), b"200");
-    assert_eq!(world.clients[0].get(theirs).state(), State::CloseWait);
-    world.clients[0].get(theirs).close();
-    world.settle();
+    world.converse(theirs, ours);
     for id in [ours, other, v4] {
         world.net.set_reset_on_close(id, true);
         world.net.close(id);
@@ -230,35 +212,18 @@ fn a_client_may_leave_segments_to_be_cut_and_sums_to_be_completed() {
 #[test]
 fn an_answer_comes_from_the_address_that_was_asked_to_the_one_that_asked() {
     let mut world = World::with_v6();
-    let resolver = resolver(&mut world);
+    let resolver = world.resolver();
     let asking = world.clients[0].udp(5353);
-    let question =
-        |id: u16| [&id.to_be_bytes()[..], &[1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, b'a', 0, 0, 1, 0, 1]].concat();
     let servers: [IpAddress; 4] =
         [DNS_V6.into(), gateway_v6(prefix(2)).into(), WEB.into(), Ipv4Addr::new(9, 9, 9, 9).into()];
-    for (id, server) in (7..).zip(servers) {
+    let asked: Vec<_> = (7..).zip(servers).collect();
+    for (id, server) in asked.iter().copied() {
         let socket = world.clients[0].sockets.get_mut::<udp::Socket<'_>>(asking);
         socket.send_slice(&question(id), (server, 53)).unwrap();
         world.settle();
         another_neighbour(&mut world);
     }
-    let mut out = [0; 512];
-    let peer = SocketAddrV4::new(client_address(2), 5353);
-    for id in 7..11 {
-        let (len, from) = world.net.receive_from(resolver, &mut out).unwrap();
-        assert_eq!((&out[..len], from), (&question(id)[..], peer));
-    }
-    // In the other order.
-    for (id, server) in (7..).zip(servers).collect::<Vec<_>>().into_iter().rev() {
-        assert_eq!(world.net.send_to(resolver, &question(id), peer), Ok(question(id).len()));
-        world.settle();
-        let socket = world.clients[0].sockets.get_mut::<udp::Socket<'_>>(asking);
-        let (len, meta) = socket.recv_slice(&mut out).unwrap();
-        assert_eq!((&out[..len], meta.endpoint), (&question(id)[..], (server, 53).into()));
-    }
-    assert_eq!(world.net.send_to(resolver, &question(7), peer), Err(Errno::HOSTUNREACH));
-    let other = SocketAddrV4::new(client_address(3), 5353);
-    assert_eq!(world.net.send_to(resolver, &question(7), other), Err(Errno::HOSTUNREACH));
+    world.answer(resolver, asking, &asked);
     world.assert_uplink_clean(&[]);
 }
 

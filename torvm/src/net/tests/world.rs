@@ -1,7 +1,10 @@
 //! Links of queues, and peers at their other ends.
 
 use super::super::*;
-use crate::sockets::{SocketId, SocketKind, Sockets as _};
+use crate::{
+    errno::Errno,
+    sockets::{Half, SocketId, SocketKind, Sockets as _},
+};
 use link::{Csum, Meta};
 use packet::{
     checksum::{Sum, pseudo_v4, pseudo_v6},
@@ -12,7 +15,7 @@ use smoltcp::{
     phy::{self, DeviceCapabilities, Medium},
     socket::{tcp, udp},
     time::Instant,
-    wire::{EthernetAddress, HardwareAddress, IpCidr},
+    wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr},
 };
 use std::{
     cell::RefCell,
@@ -285,6 +288,11 @@ pub(super) const RELAY_MAC: [u8; 6] = [0xFE, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF];
 pub(super) const OURS: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
 pub(super) const RELAY: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
 
+/// A question for the address of a name, with this identifier.
+pub(super) fn question(id: u16) -> Vec<u8> {
+    [&id.to_be_bytes()[..], &[1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, b'a', 0, 0, 1, 0, 1]].concat()
+}
+
 pub(super) fn client_mac(n: u8) -> [u8; 6] {
     [2, 0x62, 0x6b, 0, 0, n]
 }
@@ -400,10 +408,7 @@ impl World {
     pub(super) fn connect(&mut self, port: u16) -> (SocketId, SocketHandle) {
         let theirs = self.relay.listen(port);
         let ours = self.net.open(SocketKind::Stream).unwrap();
-        assert_eq!(
-            self.net.connect(ours, SocketAddrV4::new(RELAY, port)),
-            Err(crate::errno::Errno::INPROGRESS)
-        );
+        assert_eq!(self.net.connect(ours, SocketAddrV4::new(RELAY, port)), Err(Errno::INPROGRESS));
         self.settle();
         assert_eq!(self.relay.get(theirs).state(), tcp::State::Established);
         (ours, theirs)
@@ -422,6 +427,50 @@ impl World {
         let (ours, peer) = self.net.accept(listener).unwrap();
         assert_eq!(peer, SocketAddrV4::new(client_address(u8::try_from(client).unwrap() + 2), port));
         (theirs, ours)
+    }
+
+    /// The first client asks, the program answers and has no more to say, the client closes its side.
+    pub(super) fn converse(&mut self, theirs: SocketHandle, ours: SocketId) {
+        self.clients[0].get(theirs).send_slice(b"GET").unwrap();
+        self.settle();
+        assert_eq!(self.read(ours), b"GET");
+        assert_eq!(self.net.send(ours, b"200"), Ok(3));
+        self.net.shutdown(ours, Half::Write).unwrap();
+        self.settle();
+        assert_eq!(self.clients[0].read(theirs), b"200");
+        assert_eq!(self.clients[0].get(theirs).state(), tcp::State::CloseWait);
+        self.clients[0].get(theirs).close();
+        self.settle();
+    }
+
+    /// The program's socket for questions.
+    pub(super) fn resolver(&mut self) -> SocketId {
+        let id = self.net.open(SocketKind::Datagram).unwrap();
+        self.net.bind(id, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, DNS)).unwrap();
+        id
+    }
+
+    /// The program takes the first client's questions, asked from port 5353, and answers them in the other order: each
+    /// answer comes once, to nobody else, and from who was asked.
+    pub(super) fn answer(&mut self, resolver: SocketId, asking: SocketHandle, asked: &[(u16, IpAddress)]) {
+        let mut out = [0; 512];
+        let peer = SocketAddrV4::new(client_address(2), 5353);
+        for (id, _) in asked {
+            let (len, from) = self.net.receive_from(resolver, &mut out).unwrap();
+            assert_eq!((&out[..len], from), (&question(*id)[..], peer));
+        }
+        assert_eq!(self.net.receive_from(resolver, &mut out), Err(Errno::AGAIN));
+        for (id, server) in asked.iter().rev() {
+            assert_eq!(self.net.send_to(resolver, &question(*id), peer), Ok(question(*id).len()));
+            self.settle();
+            let socket = self.clients[0].sockets.get_mut::<udp::Socket<'_>>(asking);
+            let (len, meta) = socket.recv_slice(&mut out).unwrap();
+            assert_eq!((&out[..len], meta.endpoint), (&question(*id)[..], (*server, 53).into()));
+        }
+        let other = SocketAddrV4::new(client_address(3), 5353);
+        for peer in [peer, other] {
+            assert_eq!(self.net.send_to(resolver, &question(7), peer), Err(Errno::HOSTUNREACH));
+        }
     }
 
     /// Everything that waits to be read.
